@@ -1,0 +1,144 @@
+"""What a sound is measured by: the target features and the onset features.
+
+Both are as published in "Real-time Timbre Remapping with Differentiable DSP"
+(arXiv 2407.04547), and both are pure functions of audio[T]; a batch is `jax.vmap`.
+"""
+
+import functools
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxsnare.features import loudness, spectral, temporal
+from jaxsnare.features.cascade import Cascade
+
+__all__ = ["Cascade", "OnsetFeatures", "TargetFeatures"]
+
+
+def _check(audio, what: str) -> None:
+    if audio.ndim != 1 or not jnp.issubdtype(audio.dtype, jnp.floating):
+        raise TypeError(
+            f"{what} is {audio.dtype} of shape {audio.shape}; "
+            "wanted: floating point of shape (samples,), mono (a batch: jax.vmap)"
+        )
+
+
+def _check_rate(sample_rate: int) -> None:
+    if not 8_000 <= sample_rate <= 192_000:
+        raise ValueError(f"sample_rate is {sample_rate} Hz; allowed: 8000 to 192000 Hz")
+
+
+@dataclass(frozen=True)
+class TargetFeatures:
+    """The seven features by whose differences sounds are compared.
+
+    Loudness, spectral centroid and spectral flatness of the transient (T: the mean
+    over the first 2 frames of 2048, hop 512) and of what follows (S: over the next
+    64), and the temporal centroid of the first 125 ms.
+
+    sample_rate in Hz. `clip`: K-weighting as published, clipped to [-1, 1] (parity).
+
+    >>> features = TargetFeatures(44100)
+    >>> for name, unit, value in zip(
+    ...     features.names, features.units, features(jnp.zeros(1000))
+    ... ):
+    ...     print(f"{name} {value:.2f} {unit}")
+    SPL_T -80.69 LKFS
+    SPL_S -80.69 LKFS
+    SC_T 13.64 kazazis
+    SC_S 13.64 kazazis
+    SF_T 0.00 dB
+    SF_S 0.00 dB
+    TC 0.00 schlauch
+    """
+
+    sample_rate: int
+    clip: bool = False
+
+    def __post_init__(self):
+        _check_rate(self.sample_rate)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return ("SPL_T", "SPL_S", "SC_T", "SC_S", "SF_T", "SF_S", "TC")
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """LKFS, brightness (Kazazis et al. 2022), dB, duration (0.03 ms^1.864)."""
+        return ("LKFS", "LKFS", "kazazis", "kazazis", "dB", "dB", "schlauch")
+
+    @property
+    def samples(self) -> int:
+        """Samples that matter: shorter sounds count as followed by zeros."""
+        return self._cascade.samples
+
+    @property
+    def _cascade(self) -> Cascade:
+        rate = self.sample_rate
+        level = functools.partial(loudness.loudness, sample_rate=rate, clip=self.clip)
+        brightness = functools.partial(
+            spectral.spectral_centroid,
+            sample_rate=rate,
+            window="flat_top",
+            floor=1e-4,
+            compress=True,
+            scaling="kazazis",
+        )
+        return Cascade(
+            (("SPL", level), ("SC", brightness), ("SF", spectral.spectral_flatness))
+        )
+
+    def __call__(self, audio: Float[Array, " time"]) -> Float[Array, "7"]:
+        _check(audio, "audio")
+        begin = audio[: int(0.125 * self.sample_rate)]
+        begin = jnp.pad(begin, (0, int(0.125 * self.sample_rate) - len(begin)))
+        centre = temporal.temporal_centroid(begin, self.sample_rate, scaling="schlauch")
+        return jnp.concatenate([self._cascade(audio), centre[None]])
+
+
+@dataclass(frozen=True)
+class OnsetFeatures:
+    """The three features of the window after an onset that drive the mapping.
+
+    Level (RMS, dB), spectral centroid (MIDI pitch) and spectral flatness (dB), of
+    `window` samples at `sample_rate` Hz.
+
+    >>> features = OnsetFeatures(44100)
+    >>> click = jnp.zeros(256).at[128].set(1.0)
+    >>> for name, unit, value in zip(features.names, features.units, features(click)):
+    ...     print(f"{name} {value:.2f} {unit}")
+    RMS -24.08 dB
+    SC 124.76 semitone
+    SF 0.00 dB
+    """
+
+    sample_rate: int
+    window: int = 256
+
+    def __post_init__(self):
+        _check_rate(self.sample_rate)
+        if self.window < 2:
+            raise ValueError(f"window is {self.window} samples; allowed: 2 or more")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return ("RMS", "SC", "SF")
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        return ("dB", "semitone", "dB")
+
+    def __call__(self, window: Float[Array, " window"]) -> Float[Array, "3"]:
+        _check(window, "window")
+        if len(window) != self.window:
+            raise ValueError(f"window has {len(window)} samples; wanted: {self.window}")
+        return jnp.stack(
+            [
+                loudness.rms_db(window),
+                spectral.spectral_centroid(
+                    window, self.sample_rate, scaling="semitone"
+                ),
+                spectral.spectral_flatness(window),
+            ]
+        )

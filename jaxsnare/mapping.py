@@ -1,0 +1,97 @@
+"""Mapping networks in flax.nnx, frozen to plain functions of plain parameters.
+
+nnx stops here: `Mapping` is a config like any other, its params are a dict of arrays.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxsnare.params import unknown
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """A network from onset features [F] to a modulation [P] within [-1, 1].
+
+    hidden: width of each hidden layer, each followed by LayerNorm (epsilon 1e-5, no
+    affine) and ReLU; tanh at the output. With no hidden layer: a linear map without
+    bias, clamped to [-1, 1]. Weights start normally distributed with `init_std`,
+    biases at 0 (Shier et al. 2024).
+
+    >>> mapping = Mapping(3, 14, hidden=(32,))
+    >>> params = mapping.init(jax.random.key(0))
+    >>> mapping.apply(params, jnp.zeros(3)).shape
+    (14,)
+    """
+
+    inputs: int
+    outputs: int
+    hidden: tuple[int, ...] = (32,)
+    init_std: float = 1e-3
+
+    def init(self, key: Array) -> dict[str, Any]:
+        """Fresh weights from a random key."""
+        from flax import nnx
+
+        return nnx.to_pure_dict(nnx.split(_network(self, nnx.Rngs(key)))[1])
+
+    def apply(
+        self, params: dict[str, Any], x: Float[Array, "*batch F"]
+    ) -> Float[Array, "*batch P"]:
+        """The modulation, within [-1, 1]."""
+        from flax import nnx
+
+        graph, state = nnx.split(nnx.eval_shape(lambda: _network(self, nnx.Rngs(0))))
+        nnx.replace_by_pure_dict(state, params)
+        return nnx.merge(graph, state)(x)
+
+    def shapes(self) -> dict[str, Any]:
+        """Shapes and dtypes of the weights, in the structure of `init`."""
+        return jax.eval_shape(lambda: self.init(jax.random.key(0)))
+
+
+def _network(mapping: Mapping, rngs: Any) -> Any:
+    """Linear layers, each but the last with LayerNorm and ReLU."""
+    from flax import nnx
+
+    def linear(inputs: int, outputs: int, use_bias: bool) -> nnx.Linear:
+        init = jax.nn.initializers.normal(mapping.init_std)
+        return nnx.Linear(
+            inputs, outputs, use_bias=use_bias, kernel_init=init, rngs=rngs
+        )
+
+    layers: list[Any] = []
+    inputs = mapping.inputs
+    for width in mapping.hidden:
+        norm = nnx.LayerNorm(
+            width, epsilon=1e-5, use_bias=False, use_scale=False, rngs=rngs
+        )
+        layers += [linear(inputs, width, use_bias=True), norm, nnx.relu]
+        inputs = width
+    layers.append(linear(inputs, mapping.outputs, use_bias=bool(mapping.hidden)))
+    layers.append(jnp.tanh if mapping.hidden else _clamp)
+    return nnx.Sequential(*layers)
+
+
+def _clamp(x: Array) -> Array:
+    return jnp.clip(x, -1.0, 1.0)
+
+
+HIDDEN: dict[str, tuple[int, ...]] = {
+    "linear": (),
+    "mlp": (32,),
+    "mlp_large": (64, 64, 64),
+}
+"""The published mappings by name: the widths of their hidden layers."""
+
+
+def make_mapping(name: str, inputs: int, outputs: int) -> Mapping:
+    """A published mapping by name; ValueError that names the choices if unknown."""
+    if name not in HIDDEN:
+        raise ValueError(unknown("mapping", name, list(HIDDEN)))
+    hidden = HIDDEN[name]
+    return Mapping(inputs, outputs, hidden, init_std=1e-3 if hidden else 1e-6)

@@ -1,0 +1,317 @@
+"""A trained model: all that playing needs, saved as a folder of JSON and weights."""
+
+import json
+import os
+import shutil
+import tempfile
+import zipfile
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from jaxsnare import __version__
+from jaxsnare.component import SUB_BLOCK
+from jaxsnare.dsp.noise import SeededNoise
+from jaxsnare.features import OnsetFeatures
+from jaxsnare.features.normalise import Normaliser
+from jaxsnare.mapping import Mapping
+from jaxsnare.onset import ONSET_SPECS
+from jaxsnare.params import ParamSet, Values
+from jaxsnare.presets import Preset, parse_preset
+from jaxsnare.remap import PLAY_SPECS, MapParams, RemapParams, Remapper, remap
+from jaxsnare.synths import Synth, find_synth
+
+FORMAT = 1
+RECORD, WEIGHTS = "model.json", "weights.npz"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A mapping trained for one drum and one preset, and how it hears and plays.
+
+    `synth` runs at the rate of the model; `specs` are the ranges it was trained with;
+    `normaliser` and `centre` (arrays [F]) belong to `features`; `onset` are the
+    detector's settings by name; `training` is a record for people.
+    """
+
+    synth: Synth
+    specs: ParamSet
+    preset: Preset
+    mapping: Mapping
+    weights: dict[str, Any]
+    features: OnsetFeatures
+    normaliser: Normaliser
+    centre: Array
+    onset: dict[str, float]
+    training: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def sample_rate(self) -> int:
+        """Rate of the model in Hz."""
+        return self.synth.sample_rate
+
+    def remapper(
+        self, sample_rate: int | None = None, running_normaliser: bool = False
+    ) -> Remapper:
+        """The step that plays this model, at a stream's rate in Hz (None: its own)."""
+        rate = self.sample_rate if sample_rate is None else sample_rate
+        synth = replace(self.synth, sample_rate=rate)
+        return Remapper(
+            synth, self.specs, self.mapping, self.features, running_normaliser
+        )
+
+    def map_params(self) -> MapParams:
+        """What the mapping needs, as arrays."""
+        preset = self.specs.pack(self.preset.values)
+        return MapParams(
+            self.specs.to_unit(preset),
+            self.specs.pack(self.preset.damping),
+            jax.tree.map(jnp.asarray, self.weights),
+            self.normaliser,
+            self.centre,
+        )
+
+    def params(self, **turned: float) -> RemapParams:
+        """Params of the step. Turned: sensitivity, mix, gain, by name; in their range.
+
+        Raises ValueError for what is unknown or out of range.
+        """
+        play = PLAY_SPECS.defaults | turned
+        return RemapParams(
+            _float32(self.onset), self.map_params(), _float32(PLAY_SPECS.check(play))
+        )
+
+    def save(self, folder: str | Path, overwrite: bool = False) -> None:
+        """Write the model as a folder, whole or not at all.
+
+        Raises ValueError where the folder exists (unless `overwrite`, and only a
+        model is ever overwritten) or cannot be written.
+        """
+        folder = Path(folder)
+        check_destination(folder, overwrite)
+        try:
+            new = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        except OSError as error:
+            raise ValueError(f"cannot write model {folder}: {error.strerror}") from None
+        try:
+            (new / RECORD).write_text(json.dumps(self._record(), indent=2) + "\n")
+            np.savez(new / WEIGHTS, allow_pickle=False, **flatten(self.weights))
+            new.chmod(0o755)
+            if folder.exists():
+                old = Path(tempfile.mkdtemp(prefix=".old-", dir=folder.parent))
+                os.replace(folder, old / "model")
+                os.replace(new, folder)
+                shutil.rmtree(old)
+            else:
+                os.replace(new, folder)
+        except OSError as error:
+            raise ValueError(f"cannot write model {folder}: {error.strerror}") from None
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+
+    def _record(self) -> dict[str, Any]:
+        noise = self.synth.noise
+        if not isinstance(noise, SeededNoise):
+            raise ValueError("a model with noise from a given buffer cannot be saved")
+        return {
+            "format": FORMAT,
+            "versions": {"jaxsnare": __version__, "jax": jax.__version__},
+            "synth": {
+                "name": type(self.synth).__name__,
+                "sample_rate": self.sample_rate,
+                "noise": asdict(noise),
+            },
+            "specs": self.specs.table(),
+            "preset": self.preset.values,
+            "damping": self.preset.damping,
+            "mapping": asdict(self.mapping),
+            "features": asdict(self.features) | {"names": self.features.names},
+            "normaliser": {
+                k: np.asarray(v, float).tolist()
+                for k, v in self.normaliser._asdict().items()
+            },
+            "centre": np.asarray(self.centre, float).tolist(),
+            "onset": self.onset,
+            "training": self.training,
+        }
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Model":
+        """Read a model, check all of it, and run a block.
+
+        Raises ValueError that names the folder and says exactly what is wrong.
+        """
+        folder = Path(folder)
+        try:
+            model = _read(folder)
+            _try_out(model)
+        except _Wrong as error:
+            raise ValueError(f"model {folder}: {error}") from None
+        return model
+
+
+class _Wrong(ValueError):
+    """Something in a model's folder is not as it must be."""
+
+
+def check_destination(folder: Path, overwrite: bool) -> None:
+    """ValueError unless a model can be written there: to be asked before training."""
+    if not folder.parent.is_dir():
+        raise ValueError(f"cannot write model {folder}: no folder {folder.parent}")
+    if folder.exists() or folder.is_symlink():
+        if not overwrite:
+            raise ValueError(f"{folder} exists already: add --overwrite to replace it")
+        if not (folder / RECORD).is_file():
+            raise ValueError(
+                f"{folder} exists and is no model: it is not overwritten, "
+                f"choose another name"
+            )
+    if not os.access(folder.parent, os.W_OK):
+        raise ValueError(f"cannot write model {folder}: {folder.parent} is read-only")
+
+
+def _float32(values: dict[str, float]) -> Values:
+    return {name: jnp.float32(value) for name, value in values.items()}
+
+
+def flatten(weights: dict[Any, Any], prefix: str = "") -> dict[str, np.ndarray]:
+    """Nested weights as one level, keys joined by dots: 'layers.0.kernel'."""
+    flat = {}
+    for key, value in weights.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = np.asarray(value)
+    return flat
+
+
+def _read(folder: Path) -> Model:
+    if not folder.is_dir():
+        raise _Wrong("no such folder")
+    record = _read_record(folder / RECORD)
+    try:
+        specs = ParamSet.from_table(record["specs"])
+        made = record["synth"]
+        synth = find_synth(made["name"])(
+            sample_rate=made["sample_rate"], noise=SeededNoise(**made["noise"])
+        )
+        content = {"preset": record["preset"], "damping": record["damping"]}
+        preset = parse_preset(content, specs)
+        heard = dict(record["features"])
+        names = tuple(heard.pop("names"))
+        features = OnsetFeatures(**heard)
+        size: dict[str, Any] = dict(record["mapping"])
+        size["hidden"] = tuple(size["hidden"])
+        mapping = Mapping(**size)
+        onset = ONSET_SPECS.check(record["onset"])
+        normaliser = Normaliser(
+            *(_vector(record["normaliser"][k], k, len(names)) for k in ("lo", "hi"))
+        )
+        centre = _vector(record["centre"], "centre", len(names))
+        training = dict(record["training"])
+    except KeyError as error:
+        raise _Wrong(f"{RECORD} lacks {error.args[0]!r}") from None
+    except (TypeError, ValueError, AttributeError) as error:
+        raise _Wrong(f"{RECORD}: {error}") from None
+    if specs.names != synth.specs.names:
+        theirs = set(specs.names) ^ set(synth.specs.names)
+        raise _Wrong(
+            f"{RECORD}: its parameters are not those of {made['name']} "
+            f"(the difference: {', '.join(sorted(theirs)) or 'their order'})"
+        )
+    if names != features.names:
+        raise _Wrong(
+            f"{RECORD}: onset features {', '.join(names)}; "
+            f"this version measures {', '.join(features.names)}"
+        )
+    if not bool((normaliser.hi > normaliser.lo).all()):
+        raise _Wrong(f"{RECORD}: a range of the normaliser does not rise")
+    weights = _read_weights(folder / WEIGHTS, mapping)
+    return Model(
+        synth,
+        specs,
+        preset,
+        mapping,
+        weights,
+        features,
+        normaliser,
+        centre,
+        onset,
+        training,
+    )
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise _Wrong(f"{path.name} is missing")
+    try:
+        record = json.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise _Wrong(f"{path.name} cannot be read ({error})") from None
+    found = record.get("format") if isinstance(record, dict) else None
+    if found != FORMAT:
+        raise _Wrong(
+            f"its format is {found!r}, jaxsnare {__version__} reads format {FORMAT}: "
+            "train it again, or use the version that wrote it"
+        )
+    return record
+
+
+def _vector(values: Any, name: str, length: int) -> Array:
+    vector = np.asarray(values, np.float32)
+    if vector.shape != (length,) or not np.isfinite(vector).all():
+        raise ValueError(f"{name} must be {length} finite numbers, got {values}")
+    return jnp.asarray(vector)
+
+
+def _read_weights(path: Path, mapping: Mapping) -> dict[str, Any]:
+    if not path.is_file():
+        raise _Wrong(f"{path.name} is missing")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            stored = {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise _Wrong(f"{path.name} cannot be read ({error})") from None
+
+    def take(shapes: dict[Any, Any], prefix: str = "") -> dict[str, Any]:
+        weights = {}
+        for key, expected in shapes.items():
+            name = f"{prefix}{key}"
+            if isinstance(expected, dict):
+                weights[key] = take(expected, f"{name}.")
+                continue
+            if name not in stored:
+                raise _Wrong(f"{path.name} lacks {name!r}")
+            value = stored.pop(name)
+            if value.shape != expected.shape or value.dtype != expected.dtype:
+                raise _Wrong(
+                    f"{path.name}: {name} is {value.dtype}{list(value.shape)}, the "
+                    f"mapping needs {expected.dtype}{list(expected.shape)}"
+                )
+            if not np.isfinite(value).all():
+                raise _Wrong(f"{path.name}: {name} holds NaN or Inf")
+            weights[key] = value
+        return weights
+
+    weights = take(mapping.shapes())
+    if stored:
+        raise _Wrong(f"{path.name} holds more than the mapping: {', '.join(stored)}")
+    return weights
+
+
+def _try_out(model: Model) -> None:
+    """Play a click: what comes out must be finite."""
+    try:
+        remapper = model.remapper()
+    except ValueError as error:
+        raise _Wrong(str(error)) from None
+    click = np.zeros(remapper.latency + SUB_BLOCK, np.float32)
+    click[0] = 1.0
+    played = remap(remapper, model.params(), click, block=SUB_BLOCK)
+    if not np.isfinite(played.audio).all():
+        raise _Wrong("what it plays is not finite")

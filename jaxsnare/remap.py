@@ -1,0 +1,317 @@
+"""The whole chain as one step: detector, window, features, mapping, synth.
+
+`map_features` is the function that training calls; `Remapper.step` is what is played,
+live or over a file. There is no other path from a sound to a sound.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import ceil, gcd
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxsnare.component import (
+    SUB_BLOCK,
+    Component,
+    iterate_blocks,
+    min_gap_samples,
+    scan_blocks,
+)
+from jaxsnare.dsp.followers import Limiter
+from jaxsnare.dsp.framing import push
+from jaxsnare.dsp.shapers import crossfade, gain
+from jaxsnare.features import OnsetFeatures
+from jaxsnare.features.normalise import Normaliser, RunningNormaliser, normalise
+from jaxsnare.mapping import Mapping
+from jaxsnare.onset import OnsetDetector, OnsetState, pre_roll_samples
+from jaxsnare.params import ParamSet, ParamSpec, Values
+from jaxsnare.synths import Synth, SynthState
+
+PLAY_SPECS = ParamSet(
+    (
+        ParamSpec("sensitivity", "", 0.0, 4.0, 1.0),
+        ParamSpec("mix", "", 0.0, 1.0, 1.0),
+        ParamSpec("gain", "dB", -60.0, 24.0, 0.0),
+    )
+)
+"""What a player turns besides preset and detector: mix 1 is the synth alone."""
+
+LIMITER_RELEASE_MS = 50.0
+EMPTY = -1
+
+
+class MapParams(NamedTuple):
+    """What a mapping from onset features to synth values needs."""
+
+    preset: Float[Array, " P"]  # in the unit interval
+    damping: Float[Array, " P"]
+    weights: Any
+    normaliser: Normaliser
+    centre: Float[Array, " F"]  # normalised features of the reference hit
+
+
+class RemapParams(NamedTuple):
+    """Everything a performer turns or loads."""
+
+    onset: Values
+    map: MapParams
+    play: Values
+
+
+class Modulation(NamedTuple):
+    """What a hit became."""
+
+    features: Float[Array, " F"]  # normalised and centred: what the mapping saw
+    modulation: Float[Array, " P"]  # of the unit interval, damped
+    values: Float[Array, " P"]  # physical units
+
+
+def map_features(
+    mapping: Mapping,
+    specs: ParamSet,
+    params: MapParams,
+    normalised: Float[Array, " F"],
+    sensitivity: Float[Array, ""] | float = 1.0,
+) -> Modulation:
+    """Normalised onset features of a hit to the synth values that answer it.
+
+    values = clip(preset + sensitivity * damping * mapping(features - centre), 0, 1) in
+    the unit interval, then to physical units (Shier et al. 2024, equation 1).
+    """
+    features = normalised - params.centre
+    raw = mapping.apply(params.weights, features)
+    modulation = sensitivity * params.damping * raw
+    unit = jnp.clip(params.preset + modulation, 0.0, 1.0)
+    return Modulation(features, modulation, specs.to_physical(unit))
+
+
+class RemapState(NamedTuple):
+    detector: OnsetState
+    history: Float[Array, " W"]  # the last samples of the input
+    due: Int[Array, " Q"]  # samples until a voice starts, EMPTY where none waits
+    running: Any  # of the running normaliser; () where there is none
+    values: Float[Array, " P"]  # of the last hit
+    synth: SynthState
+    peak: Float[Array, " 2"]  # of the limiters: mix, synth alone
+
+
+class RemapSignals(NamedTuple):
+    """Signals of the block's length."""
+
+    audio: Float[Array, " T"]  # synth and input, mixed and limited: what is heard
+    synth: Float[Array, " T"]  # the synth alone, limited
+    onset: Bool[Array, " T"]  # an onset was detected
+    trigger: Bool[Array, " T"]  # a voice started
+    level: Float[Array, " T"]  # detection signal, dB
+
+
+class RemapOut(NamedTuple):
+    signals: RemapSignals
+    hits: Modulation  # a row per sub-block, valid where a voice started in it
+
+
+@dataclass(frozen=True)
+class Remapper(Component):
+    """A drummer's signal in, the synth's signal out.
+
+    params: RemapParams. x: input [T]. out: RemapOut, with a row in `hits` for each
+    sub-block of at most 64 samples. Rates: `synth.sample_rate` is that of the stream;
+    the onset features are measured at their own, the model's rate (a due window is
+    resampled by a constant matrix); `specs` are the model's ranges. With
+    `running_normaliser` the ranges follow what is played instead of the training set.
+    """
+
+    synth: Synth
+    specs: ParamSet
+    mapping: Mapping
+    features: OnsetFeatures
+    running_normaliser: bool = False
+
+    def __post_init__(self) -> None:
+        if self.specs.names != self.synth.specs.names:
+            raise ValueError(
+                f"the ranges are of other parameters than those of "
+                f"{type(self.synth).__name__}: {', '.join(self.specs.names)}"
+            )
+        if self.mapping.outputs != len(self.specs):
+            raise ValueError(
+                f"the mapping has {self.mapping.outputs} outputs for "
+                f"{len(self.specs)} parameters"
+            )
+        if self.mapping.inputs != len(self.features.names):
+            raise ValueError(
+                f"the mapping has {self.mapping.inputs} inputs for "
+                f"{len(self.features.names)} onset features"
+            )
+
+    @property
+    def sample_rate(self) -> int:
+        """Rate of the stream in Hz."""
+        return self.synth.sample_rate
+
+    @property
+    def detector(self) -> OnsetDetector:
+        return OnsetDetector(self.sample_rate)
+
+    @property
+    def window(self) -> int:
+        """Samples at the stream's rate that a hit is measured on."""
+        ratio = self.sample_rate / self.features.sample_rate
+        return ceil(self.features.window * ratio)
+
+    @property
+    def latency(self) -> int:
+        """Samples at the stream's rate from a detected onset to its voice."""
+        return self.window - pre_roll_samples(self.sample_rate)
+
+    @property
+    def _running(self) -> RunningNormaliser:
+        return RunningNormaliser(len(self.features.names))
+
+    @cached_property
+    def _resample(self) -> np.ndarray:
+        """Matrix from a window at the stream's rate to one at the model's."""
+        from scipy.signal import resample_poly
+
+        model, stream = self.features.sample_rate, self.sample_rate
+        common = gcd(model, stream)
+        matrix = resample_poly(np.eye(self.window), model // common, stream // common)
+        return np.asarray(matrix[: self.features.window], np.float32)
+
+    def init(self, dtype: Any = jnp.float32) -> RemapState:
+        gap = min_gap_samples(self.sample_rate)
+        places = ceil(max(self.latency, 0) / gap) + 1
+        synth = self.synth.init(dtype)
+        return RemapState(
+            self.detector.init(dtype),
+            jnp.zeros(self.window, dtype),
+            jnp.full(places, EMPTY, jnp.int32),
+            self._running.init(dtype) if self.running_normaliser else (),
+            synth.voice.values,
+            synth,
+            jnp.zeros(2, dtype),
+        )
+
+    def step(
+        self, params: RemapParams, state: RemapState, x: Float[Array, " T"]
+    ) -> tuple[RemapState, RemapOut]:
+        state, out = scan_blocks(
+            lambda state, x: self._piece(params, state, x), state, x
+        )
+        return state, RemapOut(*out)
+
+    def measure(self, window: Float[Array, " W"]) -> Float[Array, " F"]:
+        """Onset features of a window at the stream's rate, in their own units."""
+        if self.sample_rate != self.features.sample_rate:
+            matrix = jnp.asarray(self._resample, window.dtype)
+            window = jnp.matmul(matrix, window, precision=jax.lax.Precision.HIGHEST)
+        return self.features(window)
+
+    def _piece(self, params, state, x):
+        """At most a sub-block: at most one onset, and at most one voice starts."""
+        detector, onsets = self.detector.step(params.onset, state.detector, x)
+        trigger, due = self._count_down(state.due, onsets.fired)
+
+        start = jnp.argmax(trigger)
+        heard = jnp.concatenate([state.history, x])
+        window = jax.lax.dynamic_slice(heard, (start,), (self.window,))
+
+        def answer(running):
+            measured = self.measure(window)
+            if self.running_normaliser:
+                running, normalised = self._running.step(None, running, measured)
+            else:
+                normalised = normalise(params.map.normaliser, measured)
+            return running, map_features(
+                self.mapping,
+                self.specs,
+                params.map,
+                normalised,
+                params.play["sensitivity"],
+            )
+
+        def hold(running):
+            none = jnp.zeros_like(params.map.centre)
+            return running, Modulation(none, jnp.zeros_like(state.values), state.values)
+
+        running, hit = jax.lax.cond(trigger.any(), answer, hold, state.running)
+        values = self.specs.unpack(hit.values)
+        synth, audio = self.synth.step(values, state.synth, trigger)
+
+        wet = gain(audio, params.play["gain"])
+        both = jnp.stack([crossfade(wet, x, params.play["mix"]), wet])
+        limiter = Limiter(self.sample_rate)
+        release = jnp.asarray(LIMITER_RELEASE_MS, x.dtype)
+        peak, both = jax.vmap(limiter.step, (None, 0, 0))(release, state.peak, both)
+
+        state = RemapState(
+            detector, push(state.history, x), due, running, hit.values, synth, peak
+        )
+        signals = RemapSignals(both[0], both[1], onsets.fired, trigger, onsets.level)
+        return state, (signals, hit)
+
+    def _count_down(
+        self, due: Int[Array, " Q"], fired: Bool[Array, " T"]
+    ) -> tuple[Bool[Array, " T"], Int[Array, " Q"]]:
+        """The trigger signal of a piece, and how long the other voices still wait."""
+        length = fired.shape[-1]
+        onset = jnp.argmax(fired).astype(jnp.int32)
+        first_empty = jnp.argmax(due == EMPTY)
+        added = due.at[first_empty].set(onset + self.latency)
+        due = jnp.where(fired.any(), added, due)
+        starts = (due != EMPTY) & (due < length)
+        at = jnp.max(jnp.where(starts, due, EMPTY))
+        trigger = jnp.arange(length, dtype=jnp.int32) == at
+        return trigger, jnp.where(starts | (due == EMPTY), EMPTY, due - length)
+
+
+class Remapped(NamedTuple):
+    """A performance remapped: NumPy arrays."""
+
+    audio: np.ndarray  # [T] synth and input, mixed and limited
+    synth: np.ndarray  # [T] synth alone
+    level: np.ndarray  # [T] detection signal, dB
+    onsets: np.ndarray  # [N] samples at which onsets were detected
+    triggers: np.ndarray  # [M] samples at which voices started
+    hits: Modulation  # [M, ...] what they play
+
+
+def remap(
+    remapper: Remapper,
+    params: RemapParams,
+    audio: np.ndarray,
+    block: int = 8192,
+    progress: Any = None,
+) -> Remapped:
+    """Run a performance [T] through the step that plays live, block by block.
+
+    progress: called with the number of samples done after each block.
+    """
+    signals, hits, done = [], [], 0
+    for length, out in iterate_blocks(remapper, params, audio, block):
+        piece = jax.tree.map(np.asarray, out)
+        voices = np.add.reduceat(
+            piece.signals.trigger.astype(int),
+            np.arange(0, piece.signals.trigger.shape[-1], SUB_BLOCK),
+        )
+        rows = np.flatnonzero(voices)
+        at = np.flatnonzero(piece.signals.trigger)
+        rows = rows[at < length]
+        signals.append(jax.tree.map(lambda a, n=length: a[:n], piece.signals))
+        hits.append(jax.tree.map(lambda a, rows=rows: a[rows], piece.hits))
+        done += length
+        if progress is not None:
+            progress(done)
+    s = jax.tree.map(lambda *a: np.concatenate(a), *signals)
+    return Remapped(
+        s.audio,
+        s.synth,
+        s.level,
+        np.flatnonzero(s.onset),
+        np.flatnonzero(s.trigger),
+        jax.tree.map(lambda *a: np.concatenate(a), *hits),
+    )

@@ -1,0 +1,272 @@
+"""One picture of a training run that a musician can read."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+SIZE_INCHES = (14.0, 14.0)
+DPI = 150
+
+# The short names of the features, in words; other names are shown as they come.
+FULL_NAMES = {
+    "SPL_T": "transient loudness",
+    "SPL_S": "sustain loudness",
+    "SC_T": "transient brightness",
+    "SC_S": "sustain brightness",
+    "SF_T": "transient noisiness",
+    "SF_S": "sustain noisiness",
+    "TC": "attack length",
+}
+
+_COLUMNS = 4  # of panels, one feature each
+
+# Okabe & Ito: told apart by colour-blind readers too.
+_BLUE, _VERMILLION, _GREY = "#0072B2", "#D55E00", "#777777"
+
+
+def save_report(
+    path,
+    *,
+    audio,
+    sample_rate,
+    onsets,
+    feature_names,
+    feature_units,
+    target,
+    achieved,
+    baseline_error,
+    test_error,
+    loudness,
+    modulation,
+    parameter_names,
+    title,
+) -> None:
+    """Save a PNG (2100 x 2100): the recording, what the synth follows, and how.
+
+    audio: [samples] within [-1, 1], at sample_rate Hz. onsets: [strokes], samples.
+    feature_names, feature_units: F words each ("" for no unit).
+    target, achieved: [N, F], differences of N test hits from the reference hit, of the
+    drum and of the synth, in the units of the features.
+    baseline_error, test_error: [F], mean absolute error of the preset alone and of the
+    model. loudness: [M] in dB, of the hits of modulation: [M, P], in [-1, 1] of each
+    parameter's range. parameter_names: P words. title: one line.
+
+    The file appears whole or not at all: it is written beside `path`, then moved.
+
+    Raises ValueError if shapes disagree, or values are not finite.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_report(Path(folder, "report.png"), audio=np.zeros(999),
+    ...         sample_rate=48000, onsets=[9], feature_names=["TC"],
+    ...         feature_units=["ms"], target=[[2.0]], achieved=[[1.5]],
+    ...         baseline_error=[2.0], test_error=[0.5], loudness=[-20.0],
+    ...         modulation=[[0.3]], parameter_names=["osc1.freq"], title="One hit")
+    ...     os.listdir(folder)
+    ['report.png']
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    names = [FULL_NAMES.get(name, name) for name in map(str, feature_names)]
+    features, parameters = len(names), len(parameter_names)
+    target = _array("target", target, (None, features))
+    achieved = _array("achieved", achieved, target.shape)
+    baseline_error = _array("baseline_error", baseline_error, (features,))
+    test_error = _array("test_error", test_error, (features,))
+    loudness = _array("loudness", loudness, (None,))
+    modulation = _array("modulation", modulation, (len(loudness), parameters))
+    if len(feature_units) != features:
+        raise ValueError(f"{len(feature_units)} feature_units for {features} features")
+
+    figure = Figure(
+        figsize=SIZE_INCHES,
+        dpi=DPI,
+        facecolor="white",
+        layout=ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.1),  # inches
+    )
+    figure.suptitle(title, fontsize=19, fontweight="bold")
+    rows = -(-(features + 1) // _COLUMNS)
+    above, middle, below = figure.subfigures(
+        3, 1, squeeze=False, height_ratios=[2.5, 3.7 * rows, 5]
+    )[:, 0]
+
+    audio = _array("audio", audio, (None,))
+    onsets = _array("onsets", onsets, (None,), empty=True)
+    found = f"{len(onsets)} stroke{'s' * (len(onsets) != 1)} found (marked on top)"
+    _head(above, f"What was played: {len(audio) / sample_rate:.1f} s, {found}")
+    _draw_recording(above.subplots(), audio, sample_rate, onsets)
+
+    _head(
+        middle,
+        "How the synth follows the drum: every dot is a hit it was not trained on; "
+        "on the dashed line it follows exactly",
+    )
+    grid = middle.add_gridspec(rows, _COLUMNS)
+    for i, name in enumerate(names):
+        axes = middle.add_subplot(grid[divmod(i, _COLUMNS)])
+        _draw_differences(axes, target[:, i], achieved[:, i], feature_units[i])
+        share = _share(test_error[i], baseline_error[i])
+        error, baseline = (
+            f"{x:.2g} {feature_units[i]}".strip()
+            for x in (test_error[i], baseline_error[i])
+        )
+        _caption(axes, name, f"error {error}, preset alone {baseline}: {share:.0f} %")
+    _draw_shares(
+        middle.add_subplot(grid[divmod(features, _COLUMNS)]),
+        names,
+        _share(test_error, baseline_error),
+    )
+
+    _head(below, "How each knob is turned, from soft to loud hits")
+    _draw_modulation(below.subplots(), loudness, modulation, parameter_names)
+
+    path = Path(path)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        figure.savefig(unfinished, format="png", dpi=DPI)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _array(name, value, shape, *, empty=False) -> np.ndarray:
+    """The value as float64, refused unless finite and of this shape (None: any)."""
+    value = np.asarray(value, np.float64)
+    fits = value.ndim == len(shape) and all(
+        want in (None, have) for want, have in zip(shape, value.shape, strict=True)
+    )
+    if not fits or not (value.size or empty):
+        wanted = ", ".join("any" if want is None else str(want) for want in shape)
+        raise ValueError(f"{name} has shape {value.shape}; allowed is ({wanted})")
+    if not np.isfinite(value).all():
+        raise ValueError(f"{name} has values that are not finite")
+    return value
+
+
+def _share(error, baseline):
+    """Error in percent of the baseline's; a feature that never moves counts as 100."""
+    still = baseline <= 0
+    return np.where(still, 100.0, 100 * error / np.where(still, 1, baseline))
+
+
+def _envelope(audio, columns: int = 2400):
+    """Lowest and highest sample of each of at most `columns` equal stretches."""
+    starts = np.linspace(0, len(audio), min(columns, len(audio)), endpoint=False)
+    starts = starts.astype(int)
+    low = np.minimum.reduceat(audio, starts)
+    return starts, low, np.maximum.reduceat(audio, starts)
+
+
+def _head(part, words: str) -> None:
+    part.suptitle(words, x=0.012, ha="left", fontsize=14)
+
+
+def _caption(axes, title: str, detail: str) -> None:
+    axes.set_title(title, size=12, pad=20)
+    axes.text(0.5, 1.03, detail, size=10, ha="center", transform=axes.transAxes)
+
+
+def _plain(axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=10)
+
+
+def _draw_recording(axes, audio, sample_rate, onsets) -> None:
+    starts, low, high = _envelope(audio)
+    seconds = len(audio) / sample_rate
+    peak = max(abs(low).max(), abs(high).max(), 1e-6)
+    # step="post" would leave the last stretch out: it is closed by hand.
+    edges = np.append(starts, len(audio)) / sample_rate
+    low, high = np.append(low, low[-1]), np.append(high, high[-1])
+    axes.fill_between(edges, low, high, step="post", color=_BLUE, linewidth=0.4)
+    # Above the waveform, for a line through it would hide the stroke it marks.
+    axes.vlines(
+        onsets / sample_rate, 1.08 * peak, 1.3 * peak, color=_VERMILLION, linewidth=1.4
+    )
+    axes.set_xlim(0, seconds)
+    axes.set_ylim(-1.05 * peak, 1.35 * peak)
+    axes.set_yticks([])
+    axes.set_xlabel("time (s)", size=11)
+    _plain(axes)
+    axes.spines["left"].set_visible(False)
+
+
+def _draw_differences(axes, target, achieved, unit) -> None:
+    values = np.concatenate([target, achieved, [0.0]])
+    middle = (values.min() + values.max()) / 2
+    half = max(0.58 * np.ptp(values), 1e-3)
+    ends = (middle - half, middle + half)
+    for line in (axes.axhline, axes.axvline):
+        line(0, color="#DDDDDD", linewidth=0.8, zorder=0)
+    axes.plot(ends, ends, color=_GREY, linewidth=1.2, linestyle="--", zorder=1)
+    axes.vlines(target, target, achieved, color=_VERMILLION, linewidth=0.9, alpha=0.6)
+    axes.scatter(target, achieved, s=34, color=_BLUE, edgecolor="white", linewidth=0.5)
+    axes.set_xlim(ends)
+    axes.set_ylim(ends)
+    axes.set_box_aspect(1)
+    suffix = f" ({unit})" if unit else ""
+    axes.set_xlabel(f"wanted: drum{suffix}", size=10)
+    axes.set_ylabel(f"got: synth{suffix}", size=10)
+    axes.locator_params(nbins=4)
+    axes.set_yticks([y for y in axes.get_xticks() if ends[0] <= y <= ends[1]])
+    axes.set_xticks(axes.get_yticks())
+    _plain(axes)
+
+
+def _draw_shares(axes, names, percent) -> None:
+    places = np.arange(len(names))
+    axes.barh(places, percent, color=_BLUE, height=0.6)
+    axes.axvline(100, color=_VERMILLION, linewidth=1.6)
+    right = 150  # far over the line, a bar is cut: its number says how far
+    for place, value in zip(places, percent, strict=True):
+        inside = value > 0.8 * right
+        axes.text(
+            min(value, right) + (-3 if inside else 3),
+            place,
+            f"{value:.0f}",
+            color="white" if inside else "black",
+            ha="right" if inside else "left",
+            va="center",
+            size=10,
+            zorder=3,
+        )
+    labels = [name.replace(" ", "\n", 1) for name in names]
+    axes.set_yticks(places, labels, size=9, linespacing=0.9)
+    axes.invert_yaxis()
+    axes.set_xlim(0, right)
+    axes.set_xlabel("error in % of the preset alone", size=10)
+    _caption(axes, "what is missed", "shorter is better")
+    _plain(axes)
+
+
+def _draw_modulation(axes, loudness, modulation, parameter_names) -> None:
+    order = np.argsort(loudness, kind="stable")
+    reach = max(abs(modulation).max(), 0.05)
+    image = axes.imshow(
+        modulation[order].T,
+        aspect="auto",
+        interpolation="nearest",
+        cmap="PuOr_r",
+        vmin=-reach,
+        vmax=reach,
+    )
+    hits = len(order)
+    places = np.unique(np.linspace(0, hits - 1, min(hits, 9)).astype(int))
+    axes.set_xticks(places, [f"{loudness[order[i]]:.0f} dB" for i in places], size=10)
+    axes.set_yticks(range(len(parameter_names)), parameter_names, size=10)
+    # White lines between the parameters, so that each row is read as one knob.
+    axes.hlines(
+        np.arange(1, len(parameter_names)) - 0.5, -0.5, hits - 0.5, color="w", lw=1.5
+    )
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel("one column per hit, from soft to loud (its loudness)", size=11)
+    bar = axes.figure.colorbar(image, ax=axes, pad=0.012, fraction=0.025)
+    bar.set_label("turned down      |      turned up", size=10)
+    bar.ax.tick_params(labelsize=9)
+    bar.outline.set_visible(False)
+    bar.ax.yaxis.set_major_formatter(
+        lambda value, _: f"{round(100 * value):+d} %".replace("+0 ", "0 ")
+    )

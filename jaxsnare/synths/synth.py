@@ -1,0 +1,172 @@
+"""What every synth shares: voices that start at a trigger, and the fade of the old."""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxsnare.component import (
+    Component,
+    fade_samples,
+    min_gap_samples,
+    scan_blocks,
+    select,
+)
+from jaxsnare.dsp.noise import NoiseSource, SeededNoise
+from jaxsnare.params import ParamSet, Values
+
+NEVER = -(1 << 30)
+FOREVER = 1 << 30
+
+
+class Voice(NamedTuple):
+    """One voice: where it is, what it plays, and its state."""
+
+    n: Int[Array, ""]  # samples since its trigger at the next sample; NEVER before
+    hit: Int[Array, ""]  # number of the hit, for noise that differs per hit
+    values: Float[Array, " P"]  # latched at the trigger, physical units
+    state: Any
+
+
+class SynthState(NamedTuple):
+    """The sounding voice, and the one before it, which fades or is over."""
+
+    voice: Voice
+    previous: Voice
+
+
+@dataclass(frozen=True)
+class Synth(Component):
+    """A synth: a set of parameters and a voice in straight signal code.
+
+    A designer writes `specs`, `voice_init` and `voice`; rendering, training and
+    playing follow. As a component, params are values by name (physical units) and x
+    is a trigger signal, Bool[T]. At a trigger the values are latched and a fresh voice
+    starts; the one still sounding is faded out over 2 ms. Triggers closer than
+    `min_gap_samples` to the last one are ignored.
+    """
+
+    sample_rate: int
+    noise: NoiseSource = field(default_factory=SeededNoise)
+
+    def __post_init__(self) -> None:
+        if self.sample_rate < 8000:
+            raise ValueError(
+                f"sample_rate must be at least 8000 Hz, got {self.sample_rate}"
+            )
+
+    @property
+    @abstractmethod
+    def specs(self) -> ParamSet:
+        """The parameters, in order."""
+
+    @abstractmethod
+    def voice_init(self, dtype: Any) -> Any:
+        """State of a voice at its trigger."""
+
+    @abstractmethod
+    def voice(
+        self,
+        p: Values,
+        state: Any,
+        n: Int[Array, " T"],
+        white: Callable[..., Float[Array, " T"]],
+    ) -> tuple[Any, Float[Array, " T"]]:
+        """Signal code: the voice at n samples since its trigger.
+
+        p: values by name. n: consecutive; the voice must be silent, and its state at
+        rest, where n < 0. white(channel=0): white noise in [-1, 1) at these samples.
+        """
+
+    def play(
+        self, values: Float[Array, " P"], state: Any, n: Int[Array, " T"], hit: Any
+    ) -> tuple[Any, Float[Array, " T"]]:
+        """One voice over samples n, from packed values: all sound comes from here."""
+
+        def white(channel: int = 0) -> Array:
+            return self.noise(n, hit, channel, values.dtype)
+
+        return self.voice(self.specs.unpack(values), state, n, white)
+
+    def init(self, dtype: Any = jnp.float32) -> SynthState:
+        silent = Voice(
+            jnp.asarray(NEVER, jnp.int32),
+            jnp.zeros((), jnp.int32),
+            jnp.asarray([s.default for s in self.specs], dtype),
+            self.voice_init(dtype),
+        )
+        return SynthState(silent, silent)
+
+    def step(
+        self, params: Values, state: SynthState, x: Bool[Array, " T"]
+    ) -> tuple[SynthState, Float[Array, " T"]]:
+        values = self.specs.pack(params)
+
+        def piece(state, trigger):
+            state, audio = self._piece(values, state, trigger)
+            return state, (audio, ())
+
+        state, (audio, _) = scan_blocks(piece, state, x)
+        return state, audio
+
+    def _piece(self, values, state, trigger):
+        """At most a sub-block, in which at most one voice starts."""
+        length = trigger.shape[-1]
+        at = jnp.arange(length, dtype=jnp.int32)
+        gap = min_gap_samples(self.sample_rate)
+        since = state.voice.n + at
+        accepted = trigger & ((since < 0) | (since >= gap))
+        fires, first = accepted.any(), jnp.argmax(accepted).astype(jnp.int32)
+        fresh = Voice(
+            -first, state.voice.hit + 1, values, self.voice_init(values.dtype)
+        )
+        voice = select(fires, fresh, state.voice)
+        previous = select(fires, state.voice, state.previous)
+
+        def run(voice):
+            state, audio = self.play(voice.values, voice.state, voice.n + at, voice.hit)
+            moved = jnp.minimum(voice.n + length, FOREVER)
+            n = jnp.where(voice.n <= NEVER, voice.n, moved)
+            return voice._replace(n=n, state=state), audio
+
+        def fade_out(voice, since):
+            voice, audio = run(voice)
+            fade = fade_samples(self.sample_rate)
+            left = 1.0 - jnp.clip(since, 0, fade).astype(audio.dtype) / fade
+            return voice, audio * left
+
+        def rest(voice, since):
+            return voice, jnp.zeros(length, values.dtype)
+
+        since = voice.n + at
+        fading = (since[-1] >= 0) & (since[0] < fade_samples(self.sample_rate))
+        previous, tail = jax.lax.cond(fading, fade_out, rest, previous, since)
+        voice, audio = run(voice)
+        return SynthState(voice, previous), audio + tail
+
+
+def render(
+    synth: Synth,
+    values: Values,
+    seconds: float = 1.0,
+    *,
+    samples: int | None = None,
+    hit: int = 1,
+) -> Float[Array, " T"]:
+    """One hit of a synth: the trigger is at the first sample.
+
+    values: by name, in physical units; arrays are differentiated through. seconds:
+    length, or give the length in samples. hit: number of the hit, which matters only
+    for noise that differs per hit. Raises ValueError for unknown or missing names.
+    """
+    length = round(seconds * synth.sample_rate) if samples is None else samples
+    if length < 1:
+        raise ValueError(f"a render needs at least one sample, got {length}")
+    packed = synth.specs.pack(values)
+    n = jnp.arange(length, dtype=jnp.int32)
+    hit_number = jnp.asarray(hit, jnp.int32)
+    return synth.play(packed, synth.voice_init(packed.dtype), n, hit_number)[1]

@@ -1,0 +1,405 @@
+"""Training: a mapping learns to carry a drum's feature differences to a synth."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxsnare.data import Hits, Split, collect_hits, reference_hit, split_hits
+from jaxsnare.features import OnsetFeatures, TargetFeatures
+from jaxsnare.features.normalise import fit, normalise
+from jaxsnare.losses import difference_weights, feature_difference
+from jaxsnare.mapping import Mapping, make_mapping
+from jaxsnare.model import Model
+from jaxsnare.onset import (
+    ONSET_SPECS,
+    OnsetDetector,
+    find_onsets,
+    pre_roll_samples,
+)
+from jaxsnare.params import ParamSet
+from jaxsnare.presets import Preset
+from jaxsnare.remap import MapParams, map_features
+from jaxsnare.synths import Synth, render
+
+LEARNING_RATES = {"linear": 5e-3}
+DEFAULT_LEARNING_RATE = 5e-4
+EVALUATED_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train; the defaults are the published ones, but for the loss weights.
+
+    window: samples that a hit is measured on. learning_rate: of Adam; None: the
+    published one of the mapping. It is halved after `patience` epochs without a better
+    validation loss. weights: "balanced" makes every feature count by its range over
+    the training hits, "none" is the published loss. reference: the rule that picks
+    the reference hit.
+    """
+
+    mapping: str = "mlp"
+    window: int = 256
+    epochs: int = 250
+    batch: int = 16
+    learning_rate: float | None = None
+    patience: int = 20
+    weights: Literal["balanced", "none"] = "balanced"
+    reference: Literal["median_vector", "median_loudness"] = "median_vector"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch", "patience"):
+            if getattr(self, name) < 1:
+                raise ValueError(
+                    f"{name} must be at least 1, got {getattr(self, name)}"
+                )
+        if not 32 <= self.window <= 8192:
+            raise ValueError(f"window is {self.window} samples, allowed is 32..8192")
+        if self.learning_rate is not None and not 0 < self.learning_rate < 1:
+            raise ValueError(f"learning rate is {self.learning_rate}, allowed is 0..1")
+        if self.weights not in ("balanced", "none"):
+            raise ValueError(
+                f"weights must be 'balanced' or 'none', got {self.weights!r}"
+            )
+
+    @property
+    def start_rate(self) -> float:
+        """The learning rate of the first epoch."""
+        if self.learning_rate is not None:
+            return self.learning_rate
+        return LEARNING_RATES.get(self.mapping, DEFAULT_LEARNING_RATE)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is static about a training: the synth, its ranges, the mapping, the ear."""
+
+    synth: Synth
+    specs: ParamSet
+    mapping: Mapping
+    target: TargetFeatures
+
+    def difference(
+        self,
+        params: MapParams,
+        preset_features: Float[Array, "7"],
+        normalised: Float[Array, " F"],
+    ) -> Float[Array, "7"]:
+        """Feature difference to the preset of the sound that answers a hit."""
+        hit = map_features(self.mapping, self.specs, params, normalised)
+        return self.sound_features(self.specs.unpack(hit.values)) - preset_features
+
+    def sound_features(self, values: dict[str, Array]) -> Float[Array, "7"]:
+        """Target features of a hit with those values."""
+        audio = render(self.synth, values, samples=self.target.samples)
+        return self.target(audio)
+
+
+class Examples(NamedTuple):
+    """Hits as the training sees them."""
+
+    normalised: Float[Array, "N F"]  # onset features
+    wanted: Float[Array, "N 7"]  # feature differences to the reference hit
+
+
+class Progress(NamedTuple):
+    """Where a training stands after an epoch."""
+
+    epoch: int
+    epochs: int
+    train_loss: float
+    validation_loss: float
+    best_loss: float
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a training leaves: the model, and what a report shows of it."""
+
+    model: Model
+    hits: Hits
+    split: Split
+    reference: int
+    wanted: np.ndarray  # [N, 7] feature differences of all hits to the reference hit
+    achieved: np.ndarray  # [N, 7] of the synth to the preset, by the best weights
+    modulation: np.ndarray  # [N, P]
+    loudness: np.ndarray  # [N] transient loudness of the hits, LKFS
+
+    @property
+    def table(self) -> dict[str, dict[str, float]]:
+        """Error, baseline (no modulation) and their ratio by feature, on test hits."""
+        return self.model.training["test"]["features"]
+
+
+def listen(
+    inputs: Sequence[str | Path],
+    sample_rate: int,
+    window: int = 256,
+    onset: dict[str, float] | None = None,
+    progress: Callable[..., Any] | None = None,
+) -> Hits:
+    """The hits of recordings and folders, found and cut as the live chain does it.
+
+    onset: settings of the detector that differ from the default ones.
+    """
+    settings = ONSET_SPECS.check(ONSET_SPECS.defaults | (onset or {}))
+    detector = OnsetDetector(sample_rate)
+    params = {name: jnp.float32(value) for name, value in settings.items()}
+    return collect_hits(
+        inputs,
+        sample_rate,
+        partial(find_onsets, detector, params),
+        window=window,
+        pre_roll=pre_roll_samples(sample_rate),
+        samples=TargetFeatures(sample_rate).samples,
+        progress=progress,
+    )
+
+
+def train(
+    hits: Hits,
+    synth: Synth,
+    preset: Preset,
+    recipe: Recipe | None = None,
+    onset: dict[str, float] | None = None,
+    progress: Callable[[Progress], Any] | None = None,
+) -> Training:
+    """Train a mapping on hits that `listen` found.
+
+    onset: the detector's settings that `listen` was given. progress: called after each
+    epoch. The weights with the best validation loss are kept; KeyboardInterrupt ends
+    the training early and keeps them too. The same seed gives the same result.
+    """
+    recipe = recipe or Recipe()
+    rate = synth.sample_rate
+    heard = OnsetFeatures(rate, recipe.window)
+    specs, target = synth.specs, TargetFeatures(rate)
+    mapping = make_mapping(recipe.mapping, len(heard.names), len(specs))
+    problem = Problem(synth, specs, mapping, target)
+
+    features = _in_pieces(target, hits.audio)
+    onset_features = _in_pieces(heard, hits.windows)
+    loudness = features[:, 0]
+    reference = reference_hit(features, rule=recipe.reference, loudness=loudness)
+    split = split_hits(loudness, reference, recipe.seed)
+    wanted = features - features[reference]
+
+    normaliser = fit(jnp.asarray(onset_features[split.train]))
+    normalised = normalise(normaliser, jnp.asarray(onset_features))
+    weights_key, order_key = jax.random.split(jax.random.key(recipe.seed))
+    preset_unit = specs.to_unit(specs.pack(preset.values))
+    params = MapParams(
+        preset_unit,
+        specs.pack(preset.damping),
+        mapping.init(weights_key),
+        normaliser,
+        normalised[reference],
+    )
+    preset_features = _preset_features(problem, specs.pack(preset.values))
+    balance = jnp.ones(len(target.names))
+    if recipe.weights == "balanced":
+        balance = difference_weights(jnp.asarray(wanted[split.train]))
+
+    examples = Examples(normalised, jnp.asarray(wanted))
+    weights, history, interrupted = _optimise(
+        problem,
+        recipe,
+        params,
+        preset_features,
+        balance,
+        examples,
+        split,
+        order_key,
+        progress,
+    )
+    params = params._replace(weights=weights)
+    achieved, modulation = _answers(problem, params, preset_features, normalised)
+
+    test = _errors(target.names, wanted[split.test], achieved[split.test])
+    best = min(history, key=lambda p: p.validation_loss)
+    record = {
+        "recipe": asdict(recipe) | {"learning_rate": recipe.start_rate},
+        "hits": len(hits.audio),
+        "sources": sorted(set(hits.sources)),
+        "split": {k: np.asarray(v).tolist() for k, v in split._asdict().items()},
+        "reference": {"hit": int(reference), "source": hits.sources[reference]},
+        "loss_weights": np.asarray(balance, float).round(6).tolist(),
+        "epochs": history[-1].epoch,
+        "interrupted": interrupted,
+        "best": {"epoch": best.epoch, "validation_loss": best.validation_loss},
+        "test": test | {"hits": len(split.test)},
+    }
+    model = Model(
+        synth,
+        specs,
+        preset,
+        mapping,
+        jax.tree.map(np.asarray, weights),
+        heard,
+        normaliser,
+        normalised[reference],
+        ONSET_SPECS.check(ONSET_SPECS.defaults | (onset or {})),
+        record,
+    )
+    return Training(
+        model, hits, split, reference, wanted, achieved, modulation, loudness
+    )
+
+
+def _optimise(
+    problem,
+    recipe,
+    params,
+    preset_features,
+    balance,
+    examples,
+    split,
+    order_key,
+    progress,
+):
+    """The best weights, the progress of every epoch, and whether it was interrupted."""
+    import optax
+
+    train_set = jax.tree.map(lambda a: a[split.train], examples)
+    validation_set = jax.tree.map(lambda a: a[split.validation], examples)
+    fixed = (params._replace(weights=None), preset_features, balance)
+    weights, rate = params.weights, recipe.start_rate
+    state = optax.scale_by_adam().init(weights)
+
+    loss = float(_mean_loss(problem, weights, *fixed, validation_set))
+    history = [Progress(0, recipe.epochs, loss, loss, loss, rate)]
+    best, best_loss, waited, interrupted = weights, loss, 0, False
+    try:
+        for epoch in range(1, recipe.epochs + 1):
+            weights, state, train_loss, loss = _epoch(
+                problem,
+                recipe.batch,
+                weights,
+                state,
+                jnp.float32(rate),
+                jax.random.fold_in(order_key, epoch),
+                fixed,
+                train_set,
+                validation_set,
+            )
+            loss = float(loss)
+            waited += 1
+            if loss < best_loss:
+                best, best_loss, waited = weights, loss, 0
+            history.append(
+                Progress(epoch, recipe.epochs, float(train_loss), loss, best_loss, rate)
+            )
+            if progress is not None:
+                progress(history[-1])
+            if waited > recipe.patience:
+                rate, waited = rate / 2, 0
+    except KeyboardInterrupt:
+        interrupted = True
+    return best, history, interrupted
+
+
+def _loss(problem, weights, params, preset_features, balance, examples, mask):
+    """Mean loss of a batch; mask [B] leaves out the padding."""
+    params = params._replace(weights=weights)
+
+    def one(normalised, wanted):
+        got = problem.difference(params, preset_features, normalised)
+        return feature_difference(got, wanted, balance)
+
+    losses = jax.vmap(one)(*examples)
+    return jnp.sum(losses * mask) / jnp.sum(mask)
+
+
+@partial(jax.jit, static_argnums=(0,))
+def _mean_loss(problem, weights, params, preset_features, balance, examples):
+    """Mean loss over a set of any size, a few at a time."""
+    params = params._replace(weights=weights)
+
+    def one(example):
+        got = problem.difference(params, preset_features, example.normalised)
+        return feature_difference(got, example.wanted, balance)
+
+    return jnp.mean(jax.lax.map(one, examples, batch_size=EVALUATED_AT_ONCE))
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _epoch(problem, batch, weights, state, rate, key, fixed, train_set, validation_set):
+    """All batches of an epoch in one scan, then the validation loss."""
+    import optax
+
+    adam = optax.scale_by_adam()
+    count = train_set.wanted.shape[0]
+    batch = min(batch, count)
+    batches = -(-count // batch)
+    order = jax.random.permutation(key, count)
+    # the last batch is filled up with hits that the mask leaves out
+    index = jnp.pad(order, (0, batches * batch - count)).reshape(batches, batch)
+    used = (jnp.arange(batches * batch) < count).reshape(batches, batch)
+
+    def update(carry, chosen):
+        weights, state = carry
+        index, used = chosen
+        examples = jax.tree.map(lambda a: a[index], train_set)
+        loss, gradient = jax.value_and_grad(_loss, argnums=1)(
+            problem, weights, *fixed, examples, used.astype(rate.dtype)
+        )
+        step, state = adam.update(gradient, state)
+        weights = jax.tree.map(lambda w, s: w - rate * s, weights, step)
+        return (weights, state), loss
+
+    (weights, state), losses = jax.lax.scan(update, (weights, state), (index, used))
+    loss = _mean_loss(problem, weights, *fixed, validation_set)
+    return weights, state, jnp.mean(losses), loss
+
+
+@partial(jax.jit, static_argnums=(0,))
+def _preset_features(problem, values):
+    return problem.sound_features(problem.specs.unpack(values))
+
+
+@partial(jax.jit, static_argnums=(0,))
+def _answers_jit(problem, params, preset_features, normalised):
+    def one(normalised):
+        hit = map_features(problem.mapping, problem.specs, params, normalised)
+        features = problem.sound_features(problem.specs.unpack(hit.values))
+        return features - preset_features, hit.modulation
+
+    return jax.lax.map(one, normalised, batch_size=EVALUATED_AT_ONCE)
+
+
+def _answers(problem, params, preset_features, normalised):
+    """Feature differences and modulation of the answers to all hits."""
+    return tuple(
+        np.asarray(v)
+        for v in _answers_jit(problem, params, preset_features, normalised)
+    )
+
+
+def _in_pieces(function: Any, rows: np.ndarray) -> np.ndarray:
+    """A feature extractor over rows [N, T], some at a time, as [N, K]."""
+    return np.asarray(_map_rows(function, jnp.asarray(rows)))
+
+
+@partial(jax.jit, static_argnums=(0,))
+def _map_rows(function, rows):
+    return jax.lax.map(function, rows, batch_size=EVALUATED_AT_ONCE)
+
+
+def _errors(names, wanted, achieved) -> dict[str, Any]:
+    """Mean absolute errors per feature beside those without modulation."""
+    error = np.abs(achieved - wanted).mean(axis=0)
+    baseline = np.abs(wanted).mean(axis=0)
+    ratio = error / np.maximum(baseline, 1e-9)
+    rows = {
+        name: {"error": float(e), "baseline": float(b), "ratio": float(r)}
+        for name, e, b, r in zip(names, error, baseline, ratio, strict=True)
+    }
+    return {"features": rows, "mean_ratio": float(ratio.mean())}

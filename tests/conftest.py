@@ -1,0 +1,49 @@
+"""Strict numerics for every test, and where the shared data lies."""
+
+import os
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def find_shared() -> Path | None:
+    """The folder with recordings and golden data, which is not part of the project."""
+    given = os.environ.get("JAXSNARE_SHARED")
+    places = [Path(given)] if given else [ROOT / "shared", ROOT.parent / "shared"]
+    return next((p for p in places if (p / "golden").is_dir()), None)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    path = find_shared()
+    if path is None:
+        pytest.skip("no shared data: set JAXSNARE_SHARED to the folder that holds it")
+    return path
+
+
+@pytest.fixture(scope="session")
+def golden(shared):
+    """Load one golden file: golden("snare808")["noise"]."""
+    return lambda name: np.load(shared / "golden" / f"{name}.npz")
+
+
+@pytest.fixture
+def x64():
+    """Double precision for one test."""
+    with jax.enable_x64(True):
+        yield
+
+
+def error_db(value, reference) -> float:
+    """RMS error over RMS of the reference, in dB."""
+    value, reference = np.asarray(value, float), np.asarray(reference, float)
+    rms = np.sqrt(np.mean(reference**2))
+    error = np.sqrt(np.mean((value - reference) ** 2))
+    return float(20 * np.log10(error / max(rms, 1e-30) + 1e-30))
