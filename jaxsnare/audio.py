@@ -111,7 +111,7 @@ def _check_header(path: str, file: soundfile.SoundFile) -> None:
             "save the file again, for instance as wav"
         )
     for announced, there in _ANNOUNCED.findall(file.extra_info):
-        if int(there) + _SLACK_BYTES < int(announced):
+        if int(there) + _SLACK_BYTES < int(announced) < _STREAMED:
             raise ValueError(
                 f"{path}: is truncated; it announces {announced} bytes of audio and "
                 f"has {there}"
