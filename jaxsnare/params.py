@@ -119,9 +119,8 @@ class ParamSet:
         """
         self._check_names(values)
         leaves = [jnp.asarray(values[name]) for name in self.names]
-        dtype = jnp.result_type(*[leaf.dtype for leaf in leaves], jnp.float16)
-        if not all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves):
-            dtype = jnp.result_type(float)
+        floating = [leaf for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)]
+        dtype = jnp.result_type(*floating) if floating else jnp.result_type(float)
         return jnp.stack([leaf.astype(dtype) for leaf in leaves])
 
     def unpack(self, vector: Float[Array, " P"]) -> Values:

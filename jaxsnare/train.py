@@ -30,7 +30,8 @@ from jaxsnare.synths import Synth, render
 
 LEARNING_RATES = {"linear": 5e-3}
 DEFAULT_LEARNING_RATE = 5e-4
-EVALUATED_AT_ONCE = 16
+AT_ONCE = 4
+"""Sounds alive at once: of more, the signals of a step fall out of the cache."""
 
 
 @dataclass(frozen=True)
@@ -274,7 +275,7 @@ def _optimise(
     weights, rate = params.weights, recipe.start_rate
     state = optax.scale_by_adam().init(weights)
 
-    loss = float(_mean_loss(problem, weights, *fixed, validation_set))
+    loss = float(mean_loss(problem, weights, fixed, validation_set))
     history = [Progress(0, recipe.epochs, loss, loss, loss, rate)]
     best, best_loss, waited, interrupted = weights, loss, 0, False
     try:
@@ -306,28 +307,44 @@ def _optimise(
     return best, history, interrupted
 
 
-def _loss(problem, weights, params, preset_features, balance, examples, mask):
-    """Mean loss of a batch; mask [B] leaves out the padding."""
+def _loss(problem, weights, params, preset_features, balance, example):
+    """Weighted feature difference of one hit and its answer."""
     params = params._replace(weights=weights)
-
-    def one(normalised, wanted):
-        got = problem.difference(params, preset_features, normalised)
-        return feature_difference(got, wanted, balance)
-
-    losses = jax.vmap(one)(*examples)
-    return jnp.sum(losses * mask) / jnp.sum(mask)
+    got = problem.difference(params, preset_features, example.normalised)
+    return feature_difference(got, example.wanted, balance)
 
 
 @partial(jax.jit, static_argnums=(0,))
-def _mean_loss(problem, weights, params, preset_features, balance, examples):
-    """Mean loss over a set of any size, a few at a time."""
-    params = params._replace(weights=weights)
+def mean_loss(problem, weights, fixed, examples):
+    """Mean loss over a set of any size."""
+    losses = jax.lax.map(
+        lambda example: _loss(problem, weights, *fixed, example),
+        examples,
+        batch_size=AT_ONCE,
+    )
+    return jnp.mean(losses)
 
-    def one(example):
-        got = problem.difference(params, preset_features, example.normalised)
-        return feature_difference(got, example.wanted, balance)
 
-    return jnp.mean(jax.lax.map(one, examples, batch_size=EVALUATED_AT_ONCE))
+def loss_and_gradient(problem, weights, fixed, examples, used):
+    """Mean loss of a batch [B] and its gradient, AT_ONCE examples at a time.
+
+    used: Bool[B], False for padding; B is a multiple of AT_ONCE.
+    """
+
+    def total(weights, chunk, used):
+        losses = jax.vmap(lambda e: _loss(problem, weights, *fixed, e))(chunk)
+        return jnp.sum(jnp.where(used, losses, 0.0)) / count
+
+    def add(sums, chunk):
+        more = jax.value_and_grad(total)(weights, *chunk)
+        return jax.tree.map(jnp.add, sums, more), None
+
+    count = jnp.sum(used).astype(fixed[-1].dtype)
+    chunks = jax.tree.map(
+        lambda a: a.reshape(-1, AT_ONCE, *a.shape[1:]), (examples, used)
+    )
+    nothing = (jnp.zeros_like(count), jax.tree.map(jnp.zeros_like, weights))
+    return jax.lax.scan(add, nothing, chunks)[0]
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -339,24 +356,25 @@ def _epoch(problem, batch, weights, state, rate, key, fixed, train_set, validati
     count = train_set.wanted.shape[0]
     batch = min(batch, count)
     batches = -(-count // batch)
-    order = jax.random.permutation(key, count)
-    # the last batch is filled up with hits that the mask leaves out
-    index = jnp.pad(order, (0, batches * batch - count)).reshape(batches, batch)
+    # The last batch, and every batch to a multiple of AT_ONCE, is filled up with
+    # examples that do not count.
+    order = jnp.pad(
+        jax.random.permutation(key, count), (0, batches * batch - count)
+    ).reshape(batches, batch)
     used = (jnp.arange(batches * batch) < count).reshape(batches, batch)
+    order, used = (jnp.pad(a, ((0, 0), (0, -batch % AT_ONCE))) for a in (order, used))
 
     def update(carry, chosen):
         weights, state = carry
         index, used = chosen
         examples = jax.tree.map(lambda a: a[index], train_set)
-        loss, gradient = jax.value_and_grad(_loss, argnums=1)(
-            problem, weights, *fixed, examples, used.astype(rate.dtype)
-        )
+        loss, gradient = loss_and_gradient(problem, weights, fixed, examples, used)
         step, state = adam.update(gradient, state)
         weights = jax.tree.map(lambda w, s: w - rate * s, weights, step)
         return (weights, state), loss
 
-    (weights, state), losses = jax.lax.scan(update, (weights, state), (index, used))
-    loss = _mean_loss(problem, weights, *fixed, validation_set)
+    (weights, state), losses = jax.lax.scan(update, (weights, state), (order, used))
+    loss = mean_loss(problem, weights, fixed, validation_set)
     return weights, state, jnp.mean(losses), loss
 
 
@@ -372,7 +390,7 @@ def _answers_jit(problem, params, preset_features, normalised):
         features = problem.sound_features(problem.specs.unpack(hit.values))
         return features - preset_features, hit.modulation
 
-    return jax.lax.map(one, normalised, batch_size=EVALUATED_AT_ONCE)
+    return jax.lax.map(one, normalised, batch_size=AT_ONCE)
 
 
 def _answers(problem, params, preset_features, normalised):
@@ -390,7 +408,7 @@ def _in_pieces(function: Any, rows: np.ndarray) -> np.ndarray:
 
 @partial(jax.jit, static_argnums=(0,))
 def _map_rows(function, rows):
-    return jax.lax.map(function, rows, batch_size=EVALUATED_AT_ONCE)
+    return jax.lax.map(function, rows, batch_size=AT_ONCE)
 
 
 def _errors(names, wanted, achieved) -> dict[str, Any]:

@@ -41,9 +41,15 @@ def x64():
         yield
 
 
-def error_db(value, reference) -> float:
-    """RMS error over RMS of the reference, in dB."""
-    value, reference = np.asarray(value, float), np.asarray(reference, float)
-    rms = np.sqrt(np.mean(reference**2))
-    error = np.sqrt(np.mean((value - reference) ** 2))
-    return float(20 * np.log10(error / max(rms, 1e-30) + 1e-30))
+@pytest.fixture(scope="session")
+def error_db():
+    """RMS error over RMS of the reference, in dB: error_db(value, reference)."""
+
+    def measure(value, reference) -> float:
+        value, reference = np.asarray(value, float), np.asarray(reference, float)
+        assert value.shape == reference.shape
+        rms = np.sqrt(np.mean(reference**2))
+        error = np.sqrt(np.mean((value - reference) ** 2))
+        return float(20 * np.log10(error / max(rms, 1e-30) + 1e-30))
+
+    return measure

@@ -42,7 +42,7 @@ def dtype(request):
 
 @pytest.fixture(scope="module")
 def published(golden):
-    return golden("features")
+    return dict(golden("features"))  # read once
 
 
 def check(value, wanted, dtype=None, relative=1e-3, absolute=0.01):
@@ -99,7 +99,7 @@ def test_units_are_finite_with_their_gradient(function, x):
 
 @pytest.mark.parametrize(
     ("length", "size", "hop"),
-    [(35328, 2048, 512), (20, 8, 3), (20, 7, 7), (20, 3, 5), (9, 9, 4), (12, 5, 1)],
+    [(35328, 2048, 512), (20, 8, 3), (20, 3, 5), (9, 9, 4)],
 )
 def test_frames_are_complete_windows_of_the_signal(length, size, hop):
     x = np.random.default_rng(1).standard_normal((2, length)).astype(np.float32)
@@ -143,7 +143,9 @@ ITU_48000 = (  # ITU-R BS.1770-4, tables 1 and 2
 )
 
 
-def k_weighted(x, sample_rate, coefficients="pyloudnorm", clip=False):
+def k_weighted(
+    x, sample_rate, coefficients: loudness.Coefficients = "pyloudnorm", clip=False
+):
     for b, a in loudness.k_weighting_coefficients(sample_rate, coefficients):
         x = scipy.signal.lfilter(b, a, x)
         x = np.clip(x, -1, 1) if clip else x
@@ -151,7 +153,7 @@ def k_weighted(x, sample_rate, coefficients="pyloudnorm", clip=False):
 
 
 def lkfs(x, *args, **options):
-    power = np.mean(k_weighted(x, *args, **options) ** 2, axis=-1)
+    power = np.mean(np.square(k_weighted(x, *args, **options)), axis=-1)
     return -0.691 + 10 * np.log10(power + 1e-8)
 
 
@@ -168,17 +170,18 @@ def test_itu_coefficients_are_the_standards_table():
     np.testing.assert_allclose(got, ITU_48000, rtol=0, atol=2e-14)
 
 
-@pytest.mark.parametrize("length", [1, 63, 64, 65, 2048, 5000])
-@pytest.mark.parametrize("clip", [False, True])
-def test_k_weighting_filters_each_frame_from_rest(dtype, length, clip):
+@pytest.mark.parametrize("length", [1, 64, 65, 2048])
+def test_k_weighting_filters_each_frame_from_rest(dtype, length):
     x = np.random.default_rng(2).standard_normal((2, 3, length))
-    for rate, coefficients in ((44100, "pyloudnorm"), (96000, "itu")):
-        got = loudness.k_weighting(
-            jnp.asarray(x, dtype), rate, clip=clip, coefficients=coefficients
-        )
-        wanted = k_weighted(x, rate, coefficients, clip)
+    for options in (
+        {"sample_rate": 44100, "coefficients": "pyloudnorm", "clip": False},
+        {"sample_rate": 96000, "coefficients": "itu", "clip": True},
+    ):
+        weigh = jax.jit(functools.partial(loudness.k_weighting, **options))
         tolerance = 1e-10 if dtype == np.float64 else 4e-6
-        check(got, wanted, dtype, 0, tolerance)
+        check(
+            weigh(jnp.asarray(x, dtype)), k_weighted(x, **options), dtype, 0, tolerance
+        )
 
 
 def test_loudness_in_float32_is_within_a_hundredth_of_a_db():
@@ -198,33 +201,35 @@ def test_loudness_in_float32_is_within_a_hundredth_of_a_db():
     check(got, lkfs(x.astype(float), 44100), np.float32, 0, 0.01)
 
 
-@pytest.mark.parametrize("rate", [44100, 48000])
 @pytest.mark.parametrize("batch", ["f2", "f3"])
-def test_levels_are_the_published_ones(published, dtype, rate, batch):
+def test_levels_are_the_published_ones(published, dtype, batch):
     x = jnp.asarray(published["frame2d" if batch == "f2" else "frame3d"], dtype)
-    wanted = published[f"loudness_{rate}_{batch}_f64"]
-    check(loudness.loudness(x, rate, clip=True), wanted, dtype, 0, 1e-3)
+    for rate in (44100, 48000):
+        level = functools.partial(loudness.loudness, sample_rate=rate, clip=True)
+        wanted = published[f"loudness_{rate}_{batch}_f64"]
+        check(jax.jit(level)(x), wanted, dtype, 0, 1e-3)
     check(loudness.rms_db(x), published[f"rms_db_{batch}_f64"], dtype, 0, 1e-3)
     check(loudness.rms(x), published[f"rms_{batch}_f64"], dtype, 1e-5, 0)
 
 
 @pytest.mark.parametrize("rate", [44100, 48000, 96000])
-@pytest.mark.parametrize("dbfs", [0.0, -20.0, -23.0, -40.0])
-def test_loudness_of_the_standards_sine(rate, dbfs):
+def test_loudness_of_the_standards_sine(rate):
     """A full-scale sine of 997 Hz in one channel reads -3.01 LKFS (BS.1770-4)."""
+    dbfs = np.array([0.0, -20.0, -23.0, -40.0])
     t = np.arange(2 * rate) / rate
-    x = 10 ** (dbfs / 20) * np.sin(2 * np.pi * 997 * t)
-    got = loudness.loudness(jnp.asarray(x, np.float32), rate, coefficients="itu")
-    # 0.01 dB; at -40 dBFS the 1e-8 under the logarithm adds 0.001 dB.
-    assert got == pytest.approx(-3.01 + dbfs, abs=0.01)
+    x = 10 ** (dbfs[:, None] / 20) * np.sin(2 * np.pi * 997 * t)
+    read = functools.partial(loudness.loudness, sample_rate=rate, coefficients="itu")
+    # 0.01 dB: the 1e-8 under the logarithm adds 0.001 dB at -40 dBFS.
+    check(jax.jit(read)(jnp.asarray(x, np.float32)), -3.01 + dbfs, np.float32, 0)
 
 
 def test_pyloudnorm_agrees():
     rate = 44100
     x = 0.1 * np.random.default_rng(4).standard_normal(4 * rate)
     wanted = pyloudnorm.Meter(rate).integrated_loudness(x)
-    got = loudness.loudness(jnp.asarray(x, np.float32), rate)
-    assert got == pytest.approx(wanted, abs=0.02)  # it drops nothing: no silence
+    read = jax.jit(functools.partial(loudness.loudness, sample_rate=rate))
+    got = read(jnp.asarray(x, np.float32))
+    assert got == pytest.approx(wanted, abs=0.02)  # its gates drop nothing here
 
 
 def test_coefficients_by_an_unknown_name_are_refused():
@@ -274,12 +279,6 @@ def test_librosa_agrees():
     check(loudness.rms(framed), rms, absolute=1e-4)  # 1e-8 under the root
 
 
-def test_centroid_of_a_pure_tone_is_its_frequency(dtype):
-    tone = np.sin(2 * np.pi * 100 * np.arange(2048) / 2048)  # the middle of bin 100
-    got = spectral.spectral_centroid(jnp.asarray(tone, dtype), 44100)
-    check(got, 44100 * 100 / 2048, dtype)
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -324,14 +323,15 @@ def test_temporal_features_are_the_published_ones(published, dtype):
     check(temporal.amplitude_envelope_sum(x), total, dtype, 1e-5, 0)
 
 
-@pytest.mark.parametrize(("length", "window"), [(300, 64), (300, 31), (40, 128)])
+@pytest.mark.parametrize(("length", "window"), [(300, 31), (40, 128)])
 def test_temporal_features_against_the_envelope(dtype, length, window):
     x = hits(3, length)
     envelope = np.stack([np_envelope(row, window) for row in x])
     a = jnp.asarray(x, dtype)
-    got = temporal.amplitude_envelope(a, window)
+    smooth = functools.partial(temporal.amplitude_envelope, window=window)
+    got = np.asarray(jax.jit(smooth)(a), float)
     largest = envelope.max(axis=-1, keepdims=True)
-    check(got / jnp.asarray(largest, dtype), envelope / largest, dtype, 0, 2e-6)
+    check(got / largest, envelope / largest, None, 0, 2e-6)
     wanted = (envelope * np.arange(length)).sum(-1) / (envelope.sum(-1) + 1e-8) / 8
     check(temporal.temporal_centroid(a, 8000, window=window), wanted, dtype, 1e-5)
 
@@ -361,26 +361,26 @@ CASCADES = {
 }
 
 
-@pytest.mark.parametrize("kind", CASCADES)
-def test_cascades_are_the_published_ones(published, dtype, kind):
-    cascade = CASCADES[kind]
-    assert cascade.names == tuple(published[f"cascade_{kind}_names"])
-    got = jax.vmap(cascade)(jnp.asarray(published["audio"], dtype))
-    check(got, published[f"cascade_{kind}_audio_f64"], dtype)
+def test_cascades_are_the_published_ones(published):
+    def measure(audio):
+        return {kind: cascade(audio) for kind, cascade in CASCADES.items()}
+
+    got = jax.jit(jax.vmap(measure))(jnp.asarray(published["audio"], np.float32))
+    for kind, cascade in CASCADES.items():
+        assert cascade.names == tuple(published[f"cascade_{kind}_names"])
+        check(got[kind], published[f"cascade_{kind}_audio_f64"], np.float32)
 
 
-@pytest.mark.parametrize(
-    ("kind", "samples"), [("diff", 3584), ("fromonset", 2816), ("pad", 3072)]
-)
-def test_a_cascade_reads_exactly_its_samples(kind, samples):
-    cascade = CASCADES[kind]
-    assert cascade.samples == samples
-    x = jnp.asarray(hits(1, samples + 100)[0], np.float32)
+def test_a_cascade_reads_exactly_its_samples():
+    samples = {kind: cascade.samples for kind, cascade in CASCADES.items()}
+    assert samples == {"diff": 3584, "fromonset": 2816, "pad": 3072, "nomean": 3584}
+    cascade = jax.jit(CASCADES["pad"])
+    x = jnp.asarray(hits(1, 3200)[0], np.float32)
     full = cascade(x)
-    np.testing.assert_array_equal(cascade(x[:samples]), full)
-    assert np.any(cascade(x[: samples - 20]) != full)
-    short = cascade(x[:700])
-    np.testing.assert_array_equal(short, cascade(jnp.pad(x[:700], (0, 5000))))
+    np.testing.assert_array_equal(cascade(x[:3072]), full)
+    assert np.any(cascade(x.at[3050:].set(0.0)) != full)
+    padded = jnp.pad(x[:700], (0, 2500))
+    np.testing.assert_allclose(cascade(x[:700]), cascade(padded), rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -417,60 +417,56 @@ def np_target_features(audio, rate, clip=False):
     return np.array([*means, 0.03 * ms**1.864])
 
 
-@pytest.mark.parametrize("rate", [44100, 48000])
-@pytest.mark.parametrize("clip", [False, True])
-def test_target_features_against_the_equations(dtype, rate, clip):
+def test_target_features_against_the_equations():
+    """At another rate and without the clip, which the published values have."""
     x = hits(length=35328)
-    x[0] *= 5  # the clip acts
-    got = jax.vmap(TargetFeatures(rate, clip))(jnp.asarray(x, dtype))
-    wanted = np.stack([np_target_features(row, rate, clip) for row in x])
-    check(got, wanted, dtype)
+    x[0] *= 5  # a clip would act
+    got = jax.jit(jax.vmap(TargetFeatures(48000)))(jnp.asarray(x, np.float32))
+    wanted = np.stack([np_target_features(row, 48000) for row in x])
+    check(got, wanted, np.float32)
+    assert abs(got[0, 0] - np_target_features(x[0], 48000, clip=True)[0]) > 1
 
 
 def test_target_features_are_the_published_ones(published, dtype):
-    features = TargetFeatures(44100, clip=True)
-    got = jax.vmap(features)(jnp.asarray(published["audio"], dtype))
+    features = jax.jit(jax.vmap(TargetFeatures(44100, clip=True)))
+    got = features(jnp.asarray(published["audio"], dtype))
     check(got, published["full_feature_audio_f64"], dtype)
 
 
 def test_target_feature_gradients_are_the_published_ones(published, x64):
-    features = TargetFeatures(44100, clip=True)
-    for row, wanted in zip(
-        (0, 4, 9), published["full_feature_dF_daudio_f64"], strict=True
-    ):
-        audio = jnp.asarray(published["audio"][row], np.float64)
-        got = jax.jit(jax.jacrev(features))(audio)
-        largest = np.abs(wanted).max(axis=-1, keepdims=True)
-        check(got / largest, wanted / largest, np.float64, 0, 1e-3)
+    jacobian = jax.jit(jax.jacrev(TargetFeatures(44100, clip=True)))
+    wanted = published["full_feature_dF_daudio_f64"]
+    for row, rows in zip((0, 4, 9), wanted, strict=True):
+        got = jacobian(jnp.asarray(published["audio"][row], np.float64))
+        largest = np.abs(rows).max(axis=-1, keepdims=True)
+        check(got / largest, rows / largest, np.float64, 0, 1e-3)
 
 
 def test_target_feature_gradients_in_float32(published):
-    features = TargetFeatures(44100, clip=True)
-    for row, wanted in zip(
-        (0, 9), published["full_feature_dF_daudio_f64"][::2], strict=True
-    ):
-        got = jax.jit(jax.jacrev(features))(jnp.asarray(published["audio"][row]))
-        largest = np.abs(wanted).max(axis=-1, keepdims=True)
-        check(got / largest, wanted / largest, None, 0, 5e-3)
+    jacobian = jax.jit(jax.jacrev(TargetFeatures(44100, clip=True)))
+    wanted = published["full_feature_dF_daudio_f64"]
+    for row, rows in zip((0, 4, 9), wanted, strict=True):
+        got = jacobian(jnp.asarray(published["audio"][row]))
+        largest = np.abs(rows).max(axis=-1, keepdims=True)
+        check(np.asarray(got) / largest, rows / largest, None, 0, 5e-3)
 
 
-@pytest.mark.parametrize("rate", [44100, 96000])
-def test_target_features_read_35328_samples(rate):
-    features = jax.jit(TargetFeatures(rate))
-    assert TargetFeatures(rate).samples == 65 * 512 + 2048 == 35328
+def test_target_features_read_35328_samples():
+    features = jax.jit(TargetFeatures(44100))
+    assert TargetFeatures(44100).samples == 65 * 512 + 2048 == 35328
     x = jnp.asarray(hits(2)[1] + 1e-3, np.float32)
-    full = features(x)
-    np.testing.assert_allclose(features(x[:35328]), full, rtol=1e-6)
-    assert features(x[:35200])[1] != full[1]
-    short = features(x[:3000])
-    padded = features(jnp.pad(x[:3000], (0, 40000)))
-    np.testing.assert_allclose(short, padded, rtol=1e-6)
+    full = features(x[:35328])
+    np.testing.assert_allclose(features(x), full, rtol=1e-6)
+    assert features(x[:35328].at[35200:].set(0.0))[1] != full[1]
+    padded = features(jnp.pad(x[:3000], (0, 32328)))
+    np.testing.assert_allclose(features(x[:3000]), padded, rtol=1e-6)
 
 
 @pytest.mark.parametrize("window", [256, 2048])
 def test_onset_features_are_the_published_ones(published, dtype, window):
     features = OnsetFeatures(44100, window)
-    got = jax.vmap(features)(jnp.asarray(published["audio"][:, :window], dtype))
+    audio = jnp.asarray(published["audio"][:, :window], dtype)
+    got = jax.jit(jax.vmap(features))(audio)
     check(got, published[f"onset_feature_{window}_audio_f64"], dtype)
 
 
@@ -480,7 +476,6 @@ def test_onset_features_are_the_published_ones(published, dtype, window):
 )
 def test_a_batch_is_a_loop_with_its_gradients(features, length):
     x = jnp.asarray(hits(3, length), np.float32)
-    assert len(features.names) == len(features.units) == features(x[0]).shape[0]
 
     def loss(x):
         value = features(x)
@@ -488,6 +483,7 @@ def test_a_batch_is_a_loop_with_its_gradients(features, length):
 
     one = jax.jit(jax.grad(loss, has_aux=True))
     gradients, values = jax.jit(jax.vmap(jax.grad(loss, has_aux=True)))(x)
+    assert values.shape == (3, len(features.names)) == (3, len(features.units))
     for i in range(3):
         gradient, value = one(x[i])
         np.testing.assert_allclose(values[i], value, rtol=1e-5)
@@ -526,10 +522,12 @@ MEASURES = {
 def test_features_and_gradients_are_finite_at_the_extremes(measure):
     function, length = MEASURES[measure]
     sounds = jnp.asarray(np.stack([x[:length] for x in EXTREMES.values()]), np.float32)
-    for value in (
-        jax.jit(jax.vmap(function))(sounds),
-        jax.jit(jax.vmap(jax.grad(lambda x: function(x).sum())))(sounds),
-    ):
+
+    def total(x):
+        value = function(x)
+        return value.sum(), value
+
+    for value in jax.jit(jax.vmap(jax.grad(total, has_aux=True)))(sounds):
         bad = [
             name
             for name, row in zip(EXTREMES, np.asarray(value), strict=True)
@@ -588,10 +586,10 @@ def test_running_normaliser_has_the_range_so_far(dtype):
     step = jax.jit(running.step)
     for n, x in enumerate(values, start=1):
         state, got = step(None, state, jnp.asarray(x, dtype))
-        seen = normalise.fit(jnp.asarray(values[:n], dtype))
-        wanted = normalise.normalise(seen, jnp.asarray(x, dtype))
-        assert got.dtype == dtype
-        np.testing.assert_allclose(got, wanted, rtol=1e-6, atol=1e-6)
+        lo, hi = values[:n].min(axis=0), values[:n].max(axis=0)
+        missing = np.maximum(1.0 - (hi - lo), 0.0)
+        wanted = (x - lo + missing / 2) / (hi - lo + missing)
+        check(got, wanted, dtype, 0, 1e-5)
         assert np.all((got >= 0) & (got <= 1))
     first = running.step(None, running.init(dtype), jnp.asarray(values[3], dtype))[1]
     np.testing.assert_array_equal(first, 0.5)

@@ -16,8 +16,8 @@ def decay(
     r = 1 - 6.91 / decay_samples (Shier et al. 2024), evaluated through log1p since
     log(1 - x) in float32 is only right to -20..-80 dB.
 
-    >>> decay(jnp.arange(-1, 2), jnp.array(10.0), 1000)
-    Array([0.   , 1.   , 0.309], dtype=float32)
+    >>> decay(jnp.arange(-1, 2), jnp.array(10.0), 1000).round(3).tolist()
+    [0.0, 1.0, 0.3090...]
     """
     decay_ms = jnp.asarray(decay_ms)
     samples = decay_ms * (sample_rate / 1000)

@@ -109,7 +109,7 @@ class OnsetFeatures:
     >>> for name, unit, value in zip(features.names, features.units, features(click)):
     ...     print(f"{name} {value:.2f} {unit}")
     RMS -24.08 dB
-    SC 124.76 semitone
+    SC 124.77 semitone
     SF 0.00 dB
     """
 

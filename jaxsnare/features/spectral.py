@@ -111,7 +111,7 @@ def spectral_spread(
 
     Options: see the module.
 
-    >>> tone = jnp.cos(2 * jnp.pi * jnp.arange(64) / 4)
+    >>> tone = jnp.cos(jnp.pi / 2 * jnp.arange(64.0))
     >>> spectral_spread(tone).round(2).item()  # magnitudes 1, 2, 1 about bin 16
     0.5
     """

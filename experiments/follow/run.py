@@ -1,0 +1,130 @@
+"""Does the synth follow the drummer? Judged from sound alone, by a script of others.
+
+For each drum: a mapping is trained on the drum's single hits, its performances are
+remapped by the step that plays live, and `follow.py` compares the two audio files at
+the true onsets. With --held-out once more, without the hits that the performances were
+assembled from.
+"""
+
+import argparse
+import csv
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from jaxsnare.audio import read_audio_native, write_audio
+from jaxsnare.presets import read_preset
+from jaxsnare.remap import remap
+from jaxsnare.synths import Snare808
+from jaxsnare.train import Recipe, Training, listen, train
+
+KINDS = ("groove", "crescendo")
+RATE = 44_100
+
+
+def truth_hits(path: Path) -> set[str]:
+    """Names of the hits that a performance was assembled from."""
+    with open(path, newline="") as file:
+        return {Path(row["hit"]).name for row in csv.DictReader(file)}
+
+
+def fit(files: list[Path], preset: str, epochs: int, seed: int) -> Training:
+    """A model of a folder of single hits, each file one hit."""
+    with tempfile.TemporaryDirectory() as folder:
+        for file in files:
+            (Path(folder) / file.name).symlink_to(file.resolve())
+        hits = listen([folder], RATE)
+    synth = Snare808(sample_rate=RATE)
+    recipe = Recipe(epochs=epochs, seed=seed)
+
+    def show(at):
+        if at.epoch % 10 == 0:
+            text = f"\r  epoch {at.epoch}/{at.epochs} best {at.best_loss:.4f} "
+            print(text, end="", file=sys.stderr, flush=True)
+
+    return train(hits, synth, read_preset(preset, synth), recipe, progress=show)
+
+
+def judge(judge_script: Path, drum: Path, synth: Path, truth: Path) -> dict:
+    """What the script says of a performance and its answer."""
+    command = [sys.executable, judge_script, drum, synth, truth, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path, help="folder with real/ and performances/")
+    parser.add_argument("judge", type=Path, help="the judging script, follow.py")
+    parser.add_argument("--out", type=Path, default=Path("follow-results"))
+    parser.add_argument("--preset", default="808_snare_1")
+    parser.add_argument("--epochs", type=int, default=250)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--held-out", action="store_true")
+    parser.add_argument(
+        "--drums",
+        nargs="+",
+        default=["gogodze2_snare", "osdk_snare", "fs_14x05_maple"],
+    )
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+
+    rows = []
+    for drum in arguments.drums:
+        truths = {
+            kind: arguments.data / "performances" / f"{drum}__{kind}.csv"
+            for kind in KINDS
+        }
+        used = set().union(*(truth_hits(path) for path in truths.values()))
+        files = sorted((arguments.data / "real" / drum).glob("*.flac"))
+        for held_out in (False, True) if arguments.held_out else (False,):
+            chosen = [f for f in files if not (held_out and f.name in used)]
+            training = fit(chosen, arguments.preset, arguments.epochs, arguments.seed)
+            model = training.model
+            for kind, truth in truths.items():
+                source = truth.with_suffix(".flac")
+                audio, rate = read_audio_native(source)
+                played = remap(model.remapper(rate), model.params(), audio)
+                name = f"{drum}__{kind}{'__held_out' if held_out else ''}.wav"
+                write_audio(arguments.out / name, played.synth, rate, overwrite=True)
+                result = judge(arguments.judge, source, arguments.out / name, truth)
+                row = {
+                    "drum": drum,
+                    "performance": kind,
+                    "held_out": held_out,
+                    "training_hits": len(training.hits.audio),
+                    "test_mean_ratio": model.training["test"]["mean_ratio"],
+                    **result,
+                }
+                rows.append(row)
+                print("\r" + line(row), flush=True)
+    (arguments.out / "follow.json").write_text(json.dumps(rows, indent=2) + "\n")
+    for held_out in sorted({row["held_out"] for row in rows}):
+        chosen = [row for row in rows if row["held_out"] == held_out]
+        ratio = np.mean([row["median_ratio"] for row in chosen])
+        correlation = np.mean([row["mean_correlation"] for row in chosen])
+        least = min(row["features"]["SPL_T"]["correlation"] for row in chosen)
+        what = "hits of the performances held out" if held_out else "all hits"
+        print(
+            f"{what}: median ratio {ratio:.3f}, mean correlation {correlation:.3f}, "
+            f"least SPL_T correlation {least:.3f}"
+        )
+
+
+def line(row: dict) -> str:
+    return (
+        f"{row['drum']:16s} {row['performance']:10s} "
+        f"{'held out' if row['held_out'] else 'all hits':9s} "
+        f"{row['answered']}/{row['hits']} answered  "
+        f"median ratio {row['median_ratio']:.3f}  "
+        f"mean correlation {row['mean_correlation']:.3f}  "
+        f"SPL_T correlation {row['features']['SPL_T']['correlation']:.3f}"
+    )
+
+
+if __name__ == "__main__":
+    main()

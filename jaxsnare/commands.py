@@ -1,0 +1,493 @@
+"""What the commands do: each takes parsed options and gives its answer.
+
+An answer is the same thing twice, for programs (one JSON object) and for people.
+Progress and notes go to standard error.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsnare.audio import (
+    peak_dbfs,
+    read_audio,
+    read_audio_native,
+    write_audio,
+)
+from jaxsnare.data import audio_files, cut_hits
+from jaxsnare.dsp.noise import SeededNoise
+from jaxsnare.features import OnsetFeatures, TargetFeatures
+from jaxsnare.mapping import make_mapping
+from jaxsnare.model import RECORD, Model, check_destination
+from jaxsnare.onset import ONSET_SPECS, OnsetDetector, find_onsets, pre_roll_samples
+from jaxsnare.params import ParamSet
+from jaxsnare.presets import Preset, parse_preset, preset_names, read_preset
+from jaxsnare.remap import PLAY_SPECS, Remapped, remap
+from jaxsnare.report import FULL_NAMES, save_report
+from jaxsnare.synths import SYNTHS, Synth, find_synth, render
+from jaxsnare.terminal import (
+    AUDIO_SUFFIXES,
+    Answer,
+    check_file,
+    check_folder,
+    duration,
+    finite_peak,
+    note,
+    plural,
+    progress_bar,
+    table,
+)
+from jaxsnare.train import Recipe, Training, listen, train
+
+SHOWN_HITS = 32  # of a folder of hits, in the report
+TARGET = TargetFeatures(48_000)  # for names and units, which hold at any rate
+
+
+def given(args: argparse.Namespace, specs: ParamSet) -> dict[str, float]:
+    """The options of a set of parameters that were given, within their ranges."""
+    values = {name: getattr(args, name) for name in specs.names}
+    return {
+        name: specs.check_one(name, value)
+        for name, value in values.items()
+        if value is not None
+    }
+
+
+def chosen_preset(args: argparse.Namespace, synth: Synth) -> Preset:
+    """The preset with the changes of --set and --damping."""
+    fits = preset_names(synth)
+    usual = "808_snare_1" if "808_snare_1" in fits else "default"
+    preset = read_preset(usual if args.preset is None else args.preset, synth)
+    damping = dict(getattr(args, "damping", ()))
+    return changed(preset, synth.specs, dict(args.set), damping)
+
+
+def changed(
+    preset: Preset, specs: ParamSet, values: dict[str, float], damping: dict[str, float]
+) -> Preset:
+    """A preset with other values and damping, all checked."""
+    return parse_preset(
+        {"preset": preset.values | values, "damping": preset.damping | damping}, specs
+    )
+
+
+def heard_settings(args: argparse.Namespace) -> dict[str, float]:
+    """All settings of the detector."""
+    return ONSET_SPECS.defaults | given(args, ONSET_SPECS)
+
+
+def run_train(args: argparse.Namespace) -> Answer:
+    """Check everything that was given, then listen, train, save and report."""
+    out: Path = args.out
+    report: Path = args.report or out / "report.png"
+    check_destination(out, args.overwrite)
+    check_folder(out)
+    if args.report is not None:
+        check_file(report, args.overwrite, [".png"])
+    recipe = Recipe(
+        mapping=args.mapping,
+        window=args.window,
+        epochs=args.epochs,
+        batch=args.batch,
+        learning_rate=args.learning_rate,
+        weights=args.weights,
+        reference=args.reference,
+        seed=args.seed,
+    )
+    make_mapping(recipe.mapping, 1, 1)  # for its complaint
+    onset = given(args, ONSET_SPECS)
+    synth = find_synth(args.synth)(args.rate or usual_rate(args.inputs))
+    preset = chosen_preset(args, synth)
+
+    with progress_bar(args, "listening") as progress:
+        hits = listen(args.inputs, synth.sample_rate, recipe.window, onset, progress)
+    for path in hits.missed:
+        note(args, f"{path}: no hit found, left out")
+    started = time.monotonic()
+    training, _ = train_with_bar(args, hits, synth, preset, recipe, onset)
+    seconds = time.monotonic() - started
+
+    model = training.model
+    record = model.training
+    model.save(out, args.overwrite)
+    picture(training, report, f"{out.name}: {type(synth).__name__}")
+
+    ended = f"Trained {plural(record['epochs'], 'epoch')} in {duration(seconds)}"
+    if record["interrupted"]:
+        ended = (
+            f"Interrupted after {plural(record['epochs'], 'epoch')}: kept the best "
+            f"model so far"
+        )
+    rate = synth.sample_rate
+    files = plural(len(set(hits.sources)), "file")
+    heard = f"{plural(len(hits.sources), 'hit')} in {files}"
+    text = f"""\
+Heard {heard}, at {rate} Hz.
+{ended} (the best is epoch {record["best"]["epoch"]}).
+
+{follows(record["test"])}
+
+Model:  {out}
+Report: {report}
+
+Try next:
+  jaxsnare remap {quote(str(out))} PERFORMANCE.wav synth.wav
+  jaxsnare remap {quote(str(out))} PERFORMANCE.wav both.wav --mix 0.5"""
+    data = {
+        "model": str(out),
+        "report": str(report),
+        "sample_rate": rate,
+        "hits": len(hits.sources),
+        "files_without_hit": list(hits.missed),
+        "seconds": round(seconds, 2),
+        "epochs": record["epochs"],
+        "interrupted": record["interrupted"],
+        "best": record["best"],
+        "test": record["test"],
+    }
+    return Answer(data, text)
+
+
+def usual_rate(inputs: Sequence[str]) -> int:
+    """Rate in Hz of the first recording, if 44100 or 48000: no need to resample."""
+    import soundfile
+
+    try:
+        rate = soundfile.info(str(audio_files(inputs)[0][0])).samplerate
+    except (soundfile.SoundFileError, TypeError):  # reading it will say what is wrong
+        return 48_000
+    return rate if rate in (44_100, 48_000) else 48_000
+
+
+def train_with_bar(
+    args, hits, synth, preset, recipe, onset
+) -> tuple[Training, float | None]:
+    """Train, and the seconds of an epoch (without compiling; None after just one)."""
+    ended: list[float] = []
+    with progress_bar(args, "training") as progress:
+
+        def after_epoch(p):
+            ended.append(time.monotonic())
+            state = (
+                f"epoch {p.epoch}/{p.epochs}, loss {p.validation_loss:.4f}, "
+                f"best {p.best_loss:.4f}"
+            )
+            progress(p.epoch, p.epochs, state)
+
+        training = train(hits, synth, preset, recipe, onset, after_epoch)
+    if training.model.training["epochs"] == 0:
+        raise KeyboardInterrupt  # nothing has been learnt that could be kept
+    return training, float(np.median(np.diff(ended))) if len(ended) > 1 else None
+
+
+def picture(training: Training, path: Path, title: str) -> None:
+    """The report of a training as a PNG."""
+    model, hits, test = training.model, training.hits, training.split.test
+    rows = training.table.values()
+    rate = model.sample_rate
+    source, count = Counter(hits.sources).most_common(1)[0]
+    if count > 1:
+        audio = read_audio(source, rate)
+        onsets = hits.onsets[np.array(hits.sources) == source]
+    else:  # a folder of hits: some of them, one after another
+        shown = hits.audio[:SHOWN_HITS]
+        audio = shown.reshape(-1)
+        onsets = np.arange(len(shown)) * shown.shape[1] + pre_roll_samples(rate)
+    save_report(
+        path,
+        audio=audio,
+        sample_rate=rate,
+        onsets=onsets,
+        feature_names=list(training.table),
+        feature_units=TARGET.units,
+        target=training.wanted[test],
+        achieved=training.achieved[test],
+        baseline_error=[row["baseline"] for row in rows],
+        test_error=[row["error"] for row in rows],
+        loudness=training.loudness,
+        modulation=training.modulation,
+        parameter_names=model.specs.names,
+        title=title,
+    )
+
+
+def follows(test: dict[str, Any]) -> str:
+    """How well the test hits are followed, as a table in plain words."""
+    units = dict(zip(TARGET.names, TARGET.units, strict=True))
+    rows = [["", "error", "preset alone", "error / preset alone"]]
+    for name, row in test["features"].items():
+        error, baseline = (
+            f"{row[k]:.3g} {units.get(name, '')}" for k in ("error", "baseline")
+        )
+        word = FULL_NAMES.get(name, name)
+        rows.append([f"{word} ({name})", error, baseline, f"{row['ratio']:.2f}"])
+    rows.append(["mean", "", "", f"{test['mean_ratio']:.2f}"])
+    return (
+        f"How well it follows {plural(test['hits'], 'hit')} that it was not trained "
+        f"on:\n{table(rows)}\n"
+        "0: follows exactly. 1: no better than one sound for every hit."
+    )
+
+
+def run_remap(args: argparse.Namespace) -> Answer:
+    output: Path = args.output
+    check_file(output, args.overwrite, AUDIO_SUFFIXES)
+    if output.exists() and args.input.exists() and output.samefile(args.input):
+        raise ValueError(f"{output}: is the input; choose another name for the output")
+    play = given(args, PLAY_SPECS)
+    onset = given(args, ONSET_SPECS)
+    model = Model.load(args.model)
+    preset = changed(model.preset, model.specs, dict(args.set), {})
+    model = replace(model, preset=preset, onset=model.onset | onset)
+    audio, rate = read_audio_native(args.input)
+
+    started = time.monotonic()
+    played = remap_with_bar(
+        args, model, rate, audio, args.block, args.running_normaliser, **play
+    )
+    seconds = time.monotonic() - started
+    clipped = write_audio(output, played.audio, rate, overwrite=args.overwrite)
+    if clipped:
+        note(args, f"{output}: {plural(clipped, 'sample')} clipped; lower --gain")
+    if len(played.onsets) == 0:
+        note(
+            args,
+            f"{args.input}: no hit found (peak level {peak_dbfs(audio):.1f} dBFS): "
+            "lower --onset-on or raise the level of the recording",
+        )
+    latency = model.remapper(rate).latency
+    text = (
+        f"{output}: {plural(len(played.onsets), 'hit')} in "
+        f"{duration(len(audio) / rate)}, at {rate} Hz.\n"
+        f"The synth starts {1000 * latency / rate:.1f} ms after each hit."
+    )
+    data = {
+        "output": str(output),
+        "sample_rate": rate,
+        "samples": len(audio),
+        "onsets": played.onsets.tolist(),
+        "latency_samples": latency,
+        "peak_dbfs": finite_peak(played.audio),
+        "clipped": clipped,
+        "seconds": round(seconds, 3),
+    }
+    return Answer(data, text)
+
+
+def remap_with_bar(
+    args, model, rate, audio, block=8192, running_normaliser=False, **play
+) -> Remapped:
+    remapper, params = model.remapper(rate, running_normaliser), model.params(**play)
+    with progress_bar(args, "remapping") as progress:
+
+        def after_block(done):
+            state = f"{done / rate:.1f} of {len(audio) / rate:.1f} s"
+            progress(done, len(audio), state)
+
+        return remap(remapper, params, audio, block, after_block)
+
+
+def run_render(args: argparse.Namespace) -> Answer:
+    output: Path = args.output
+    check_file(output, args.overwrite, AUDIO_SUFFIXES)
+    synth = find_synth(args.synth)(args.rate, noise=SeededNoise(args.seed))
+    preset = chosen_preset(args, synth)
+    values = {name: jnp.float32(value) for name, value in preset.values.items()}
+    samples = max(1, round(args.seconds * args.rate))
+    audio = np.asarray(jax.jit(partial(render, synth, samples=samples))(values))
+    clipped = write_audio(output, audio, args.rate, overwrite=args.overwrite)
+    if clipped:
+        note(args, f"{output}: {plural(clipped, 'sample')} clipped; lower a gain")
+    peak = finite_peak(audio)
+    data = {
+        "output": str(output),
+        "synth": type(synth).__name__,
+        "sample_rate": args.rate,
+        "samples": samples,
+        "peak_dbfs": peak,
+        "clipped": clipped,
+        "values": preset.values,
+    }
+    loud = "silent" if peak is None else f"peak {peak:.1f} dBFS"
+    return Answer(
+        data,
+        f"{output}: {type(synth).__name__}, {duration(samples / args.rate)} at "
+        f"{args.rate} Hz, {loud}",
+    )
+
+
+def find(audio: np.ndarray, rate: int, settings: dict[str, float]) -> np.ndarray:
+    params = {name: jnp.float32(value) for name, value in settings.items()}
+    return find_onsets(OnsetDetector(rate), params, audio)
+
+
+def run_onsets(args: argparse.Namespace) -> Answer:
+    settings = heard_settings(args)
+    data, parts = {}, []
+    with progress_bar(args, "listening") as progress:
+        for done, path in enumerate(args.files, start=1):
+            audio, rate = read_audio_native(path)
+            onsets = find(audio, rate, settings)
+            data[path] = onsets.tolist()
+            head = f"{path}: {plural(len(onsets), 'hit')} in {len(audio) / rate:.2f} s"
+            rows = [["hit", "at (s)", "sample"]]
+            rows += [
+                [str(i), f"{at / rate:.4f}", str(at)]
+                for i, at in enumerate(onsets, start=1)
+            ]
+            parts.append(f"{head}\n{table(rows)}" if len(onsets) else head)
+            if len(onsets) == 0:
+                note(
+                    args,
+                    f"{path}: no hit found (peak level {peak_dbfs(audio):.1f} dBFS): "
+                    "lower --onset-on",
+                )
+            progress(done, len(args.files))
+    return Answer(data, "\n".join(parts))
+
+
+def run_features(args: argparse.Namespace) -> Answer:
+    settings = heard_settings(args)
+    files, parts, units = {}, [], {}
+    for path in args.files:
+        audio, rate = read_audio_native(path)
+        target, onset = TargetFeatures(rate), OnsetFeatures(rate, args.window)
+        units = {
+            "target": dict(zip(target.names, target.units, strict=True)),
+            "onset": dict(zip(onset.names, onset.units, strict=True)),
+        }
+        found = find(audio, rate, settings)[:1]
+        if len(found) == 0:
+            note(args, f"{path}: no hit found: measured from its first sample on")
+        pre_roll = pre_roll_samples(rate) if len(found) else 0
+        windows, sounds = cut_hits(
+            audio,
+            found if len(found) else [0],
+            window=args.window,
+            pre_roll=pre_roll,
+            samples=target.samples,
+        )
+        measured = {
+            "target": dict(
+                zip(target.names, jax.jit(target)(sounds[0]).tolist(), strict=True)
+            ),
+            "onset": dict(
+                zip(onset.names, jax.jit(onset)(windows[0]).tolist(), strict=True)
+            ),
+        }
+        at = int(found[0]) if len(found) else None
+        files[path] = {"sample_rate": rate, "onset_sample": at} | measured
+        begin = "no hit found" if at is None else f"hit at {at / rate:.4f} s"
+        rows = [["feature", "", "value", "unit"]]
+        for kind, values in measured.items():
+            for name, value in values.items():
+                word = FULL_NAMES.get(name, "") if kind == "target" else "of the onset"
+                rows.append([name, word, f"{value:.2f}", units[kind][name]])
+        parts.append(f"{path}: {rate} Hz, {begin}\n{table(rows)}")
+    return Answer({"units": units, "files": files}, "\n".join(parts))
+
+
+def run_show(args: argparse.Namespace) -> Answer:
+    model = Model.load(args.model)
+    data = json.loads((args.model / RECORD).read_text("utf-8"))
+    hidden = " -> ".join(map(str, (model.mapping.inputs, *model.mapping.hidden)))
+    weights = sum(np.size(w) for w in jax.tree.leaves(model.weights))
+    preset = [["parameter", "value", "unit", "range", "damping"]]
+    for spec in model.specs:
+        preset.append(
+            [
+                spec.name,
+                f"{model.preset.values[spec.name]:g}",
+                spec.unit,
+                f"{spec.lo:g} to {spec.hi:g}",
+                f"{model.preset.damping[spec.name]:g}",
+            ]
+        )
+    heard = [["onset feature", "from", "to", "unit"]]
+    for name, unit, lo, hi in zip(
+        model.features.names,
+        model.features.units,
+        model.normaliser.lo.tolist(),
+        model.normaliser.hi.tolist(),
+        strict=True,
+    ):
+        heard.append([name, f"{lo:.2f}", f"{hi:.2f}", unit])
+    onset = [["hearing hits", "value", "unit"]]
+    onset += [[s.name, f"{model.onset[s.name]:.4g}", s.unit] for s in ONSET_SPECS]
+    parts = [
+        f"{args.model}: {type(model.synth).__name__} at {model.sample_rate} Hz, "
+        f"{hidden} -> {model.mapping.outputs} ({weights} weights), "
+        f"listens {plural(model.features.window, 'sample')}",
+        trained_words(model.training),
+        table(preset),
+        table(heard),
+        table(onset),
+    ]
+    if "test" in model.training:
+        parts.append(follows(model.training["test"]))
+    return Answer(data, "\n\n".join(parts))
+
+
+def trained_words(record: dict[str, Any]) -> str:
+    """How a model was trained, as far as its record tells."""
+    if "hits" not in record:
+        return "No record of its training."
+    ended = ", interrupted" if record["interrupted"] else ""
+    return (
+        f"Trained on {plural(record['hits'], 'hit')} of {', '.join(record['sources'])}:"
+        f" {plural(record['epochs'], 'epoch')}{ended}, the best is "
+        f"{record['best']['epoch']} (seed {record['recipe']['seed']})."
+    )
+
+
+def run_presets(args: argparse.Namespace) -> Answer:
+    synths = [find_synth(args.synth)] if args.synth else list(SYNTHS.values())
+    data: dict[str, Any] = {}
+    rows = [["preset", "synth", "damping (1 where not named)"]]
+    for kind in synths:
+        synth = kind(48_000)
+        for name in [*preset_names(synth), "default"]:
+            preset = read_preset(name, synth)
+            damped = {k: v for k, v in preset.damping.items() if v != 1}
+            words = ", ".join(f"{k} {v:g}" for k, v in damped.items())
+            rows.append([name, kind.__name__, words])
+            data.setdefault(kind.__name__, {})[name] = {
+                "preset": preset.values,
+                "damping": preset.damping,
+            }
+    return Answer(data, f"{table(rows)}\n  or a .json file of your own")
+
+
+def run_synths(args: argparse.Namespace) -> Answer:
+    data, parts = {}, []
+    for name, kind in SYNTHS.items():
+        specs = kind(args.rate).specs
+        data[name] = specs.table()
+        rows = [["parameter", "unit", "range", "default", "scale"]]
+        rows += [
+            [s.name, s.unit, f"{s.lo:g} to {s.hi:g}", f"{s.default:g}", s.scale]
+            for s in specs
+        ]
+        words = (kind.__doc__ or "").splitlines()[0]
+        parts.append(f"{name}: {words}\n{table(rows)}")
+    return Answer(data, "\n\n".join(parts))
+
+
+def run_bench(args: argparse.Namespace) -> Answer:
+    from jaxsnare import bench
+
+    progress = partial(note, args) if sys.stderr.isatty() else None
+    result = bench.run(args.kind, args.seconds, progress)
+    return Answer(result, bench.text(result))

@@ -1,0 +1,402 @@
+"""One table of components x laws: what holds for every component.
+
+step(x ++ y) = step(x), then step(y): outputs, final state and gradients, for any
+partition; a batch is a loop; one compilation per block length; finite gradients over
+the whole range of every parameter; silence stays finite. A component that is missing
+from the table fails a test.
+"""
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache, partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxsnare
+from jaxsnare.component import Component
+from jaxsnare.dsp.filters import FORMS, Biquad
+from jaxsnare.dsp.followers import Follower, Limiter
+from jaxsnare.dsp.oscillators import Sine
+from jaxsnare.features import OnsetFeatures
+from jaxsnare.features.normalise import Normaliser, RunningNormaliser
+from jaxsnare.mapping import Mapping
+from jaxsnare.onset import ONSET_SPECS, OnsetDetector
+from jaxsnare.params import ParamSet, ParamSpec
+from jaxsnare.remap import PLAY_SPECS, MapParams, Remapper, RemapParams
+from jaxsnare.synths import FMDrumSynth, SimpleDrumSynth, Snare808, ranges
+
+RATE = 44_100
+LENGTH = 896
+WHOLE = LENGTH
+BLOCKS = (1, 7, 64, 128)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A component, its parameters, and signals to try it with.
+
+    `params` makes its params of values by name; `turned` are values that differ from
+    the defaults; `x` is the test signal and `silence` what must stay finite, and
+    silent (exactly 0) where `rests`. `time`: whether the last axis of x is time.
+    `state` makes states comparable.
+    """
+
+    component: Component
+    specs: ParamSet
+    params: Callable[[dict[str, Any]], Any]
+    x: Any
+    silence: Any
+    turned: dict[str, float] = field(default_factory=dict)
+    rests: bool = True
+    time: bool = True
+    state: Callable[[Any], Any] = lambda state: state
+
+    @property
+    def values(self) -> jax.Array:
+        return self.specs.pack(self.specs.defaults | self.turned).astype(jnp.float32)
+
+    @property
+    def corners(self) -> jax.Array:
+        """Values: as in the test, all lo, all hi, and each one alone at lo and hi."""
+        lo = jnp.asarray([s.lo for s in self.specs], jnp.float32)
+        hi = jnp.asarray([s.hi for s in self.specs], jnp.float32)
+        one = jnp.eye(len(self.specs), dtype=bool)
+        middle = jnp.broadcast_to(self.values, one.shape)
+        alone = [
+            jnp.where(one, jnp.broadcast_to(v, one.shape), middle) for v in (lo, hi)
+        ]
+        return jnp.concatenate([jnp.stack([self.values, lo, hi]), *alone])
+
+
+def params_in_order(*names: str) -> Callable[[dict[str, Any]], Any]:
+    return lambda values: tuple(values[name] for name in names)
+
+
+def drum_hits() -> np.ndarray:
+    """Two bursts of noise over faint noise."""
+    rng = np.random.default_rng(1)
+    n = np.arange(LENGTH)
+    x = 1e-4 * rng.standard_normal(LENGTH)
+    for start, peak in ((90, 0.9), (500, 0.4)):
+        since = np.maximum(n - start, 0)
+        x += (n >= start) * peak * 0.985**since * rng.uniform(-1, 1, LENGTH)
+    return x.astype(np.float32)
+
+
+HITS = drum_hits()
+QUIET = np.zeros(LENGTH, np.float32)
+# the second is closer than the shortest gap and must be ignored
+TRIGGERS = np.isin(np.arange(LENGTH), [90, 150, 500])
+SINCE = np.arange(LENGTH, dtype=np.int32) - 90
+SWEEP = np.exp(-np.maximum(SINCE, 0) / 200).astype(np.float32)
+
+
+def biquad(kind, method, **config) -> Row:
+    specs = ParamSet((ranges.filter_freq("freq", RATE), ranges.filter_q("q")))
+    component = Biquad(kind, RATE, method=method, **config)
+    return Row(component, specs, params_in_order("freq", "q"), HITS, QUIET)
+
+
+def synth(component) -> Row:
+    silence = np.zeros(LENGTH, bool)
+    return Row(component, component.specs, lambda values: values, TRIGGERS, silence)
+
+
+def remapper() -> Row:
+    snare, mapping = Snare808(RATE), Mapping(3, 14, (8,), init_std=0.3)
+    weights = mapping.init(jax.random.key(0))
+    normaliser = Normaliser(jnp.array([-50.0, 60, -40]), jnp.array([0.0, 130, 0]))
+
+    def params(values):
+        preset = snare.specs.pack({name: values[name] for name in snare.specs.names})
+        return RemapParams(
+            {name: values[name] for name in ONSET_SPECS.names},
+            MapParams(
+                snare.specs.to_unit(preset),
+                jnp.full(14, 0.5),
+                weights,
+                normaliser,
+                jnp.full(3, 0.4),
+            ),
+            {name: values[name] for name in PLAY_SPECS.names},
+        )
+
+    return Row(
+        Remapper(snare, snare.specs, mapping, OnsetFeatures(RATE, 256)),
+        ParamSet((*ONSET_SPECS, *PLAY_SPECS, *snare.specs)),
+        params,
+        HITS,
+        QUIET,
+        {"onset.wait": 3.0, "mix": 0.7},
+        # the places of the queue are a set: which one a voice waits in means nothing
+        state=lambda state: state._replace(due=np.sort(state.due)),
+    )
+
+
+def table() -> dict[str, Row]:
+    rows = {
+        f"Biquad {kind} {method}": biquad(kind, method)
+        for kind in ("lowpass", "highpass")
+        for method in ("auto", *FORMS)
+    }
+    # what rings longer than the signal wraps around in this form: 20 Hz is excluded
+    for kind in ("lowpass", "highpass"):
+        del rows[f"Biquad {kind} frequency"]
+    osc = ParamSet((ranges.osc_freq("freq"), ranges.osc_mod("mod")))
+    follow = ParamSet(
+        (ParamSpec("up", "ms", 0.01, 10, 0.07), ParamSpec("down", "ms", 0.1, 1e3, 9))
+    )
+    release = ParamSet((ParamSpec("release", "ms", 1.0, 1000.0, 50.0),))
+    loud = 4 * HITS  # beyond full scale
+    return rows | {
+        "Biquad highpass clip": biquad("highpass", "auto", clip=True),
+        "Sine": Row(
+            Sine(RATE),
+            osc,
+            params_in_order("freq", "mod"),
+            (SINCE, SWEEP),
+            (np.full(LENGTH, -5, np.int32), SWEEP),
+        ),
+        "Follower": Row(
+            Follower(RATE), follow, params_in_order("up", "down"), HITS, QUIET
+        ),
+        "Limiter": Row(Limiter(RATE), release, lambda v: v["release"], loud, QUIET),
+        "OnsetDetector": Row(
+            OnsetDetector(RATE),
+            ONSET_SPECS,
+            lambda values: values,
+            HITS,
+            QUIET,
+            {"onset.wait": 3.0},
+        ),
+        # x is the features of one hit, not a time signal: no partition
+        "RunningNormaliser": Row(
+            RunningNormaliser(3),
+            ParamSet((ParamSpec("none", "", 0.0, 1.0, 0.5),)),
+            lambda values: values,
+            np.array([-20.0, 90, -3], np.float32),
+            np.array([-160.0, -36, 0], np.float32),
+            rests=False,
+            time=False,
+        ),
+        "Snare808": synth(Snare808(RATE)),
+        "SimpleDrumSynth": synth(SimpleDrumSynth(RATE)),
+        "FMDrumSynth": synth(FMDrumSynth(RATE)),
+        "Remapper": remapper(),
+    }
+
+
+ROWS = table()
+IN_TIME = [name for name, row in ROWS.items() if row.time]
+
+
+def run_in_blocks(row: Row, block: int, params: Any, x: Any) -> tuple[Any, Any]:
+    """The final state and the signals, block by block; the last may be shorter."""
+    step, state = partial(row.component.step, params), row.component.init()
+    if not row.time or block == WHOLE:
+        state, out = step(state, x)
+        return state, getattr(out, "signals", out)
+    count = LENGTH // block
+
+    def cut(a):
+        return a[: count * block].reshape(count, block)
+
+    def signals(state, x):
+        state, out = step(state, x)
+        return state, getattr(out, "signals", out)
+
+    state, out = jax.lax.scan(signals, state, jax.tree.map(cut, x))
+    out = jax.tree.map(jnp.ravel, out)
+    if LENGTH % block:
+        state, rest = signals(state, jax.tree.map(lambda a: a[count * block :], x))
+        out = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), out, rest)
+    return state, out
+
+
+def outcome(row: Row, block: int, values: jax.Array, x: Any) -> dict[str, Any]:
+    """State, signals, and the gradients of a weighted sum of the signals."""
+    floats, rest = split_floats(x)
+    params = row.params(row.specs.unpack(values))
+
+    def loss(params, floats):
+        x = jax.tree.map(
+            lambda f, r: r if f is None else f, floats, rest, is_leaf=is_none
+        )
+        state, out = run_in_blocks(row, block, params, x)
+        weighted = [
+            jnp.sum(a * jnp.cos(jnp.arange(a.shape[-1], dtype=a.dtype)))
+            for a in jax.tree.leaves(out)
+            if jnp.issubdtype(a.dtype, jnp.floating)
+        ]
+        return sum(weighted, start=jnp.float32(0)), (state, out)
+
+    (d_params, d_x), (state, out) = jax.grad(loss, (0, 1), has_aux=True)(params, floats)
+    return {"state": state, "out": out, "d_params": d_params, "d_x": d_x}
+
+
+def is_none(value: Any) -> bool:
+    return value is None
+
+
+def split_floats(x: Any) -> tuple[Any, Any]:
+    """What can be differentiated, and the rest."""
+    is_float = jax.tree.map(lambda a: jnp.issubdtype(a.dtype, jnp.floating), x)
+    floats = jax.tree.map(lambda a, f: a if f else None, x, is_float)
+    rest = jax.tree.map(lambda a, f: None if f else a, x, is_float)
+    return floats, rest
+
+
+@cache
+def compiled(name: str, block: int) -> Callable[[jax.Array, Any], Any]:
+    return jax.jit(partial(outcome, ROWS[name], block))
+
+
+@cache
+def reference(name: str) -> Any:
+    """The outcome of the test signal in one block."""
+    row = ROWS[name]
+    return numpy(compiled(name, WHOLE)(row.values, row.x))
+
+
+@cache
+def batched(name: str) -> Any:
+    """Outcomes of all corners of the parameters, by vmap; the signal softer each."""
+    row = ROWS[name]
+    run = jax.jit(jax.vmap(partial(outcome, row, WHOLE)))
+    return numpy(run(row.corners, batch_of_signals(row)))
+
+
+def batch_of_signals(row: Row) -> Any:
+    level = 0.98 ** np.arange(len(row.corners), dtype=np.float32)[:, None]
+
+    def softer(a):
+        if np.issubdtype(a.dtype, np.floating):
+            return a * level
+        return np.broadcast_to(a, (len(row.corners), *a.shape))
+
+    return jax.tree.map(softer, row.x)
+
+
+def numpy(tree: Any) -> Any:
+    return jax.tree.map(np.asarray, tree)
+
+
+IN_DB = (".level", ".fast", ".slow")
+
+
+def assert_same(got: Any, wanted: Any) -> None:
+    """Events exact, audio to -80 dB, levels in dB to 1e-3 dB."""
+    got, tree = jax.tree_util.tree_flatten_with_path(numpy(got))
+    wanted, wanted_tree = jax.tree_util.tree_flatten_with_path(numpy(wanted))
+    assert tree == wanted_tree
+    for (path, a), (_, b) in zip(got, wanted, strict=True):
+        where = jax.tree_util.keystr(path)
+        assert (a.dtype, a.shape) == (b.dtype, b.shape), where
+        if not np.issubdtype(a.dtype, np.floating):
+            np.testing.assert_array_equal(a, b, where)
+        elif where.endswith(IN_DB):
+            np.testing.assert_allclose(a, b, rtol=0, atol=1e-3, err_msg=where)
+        else:
+            assert np.linalg.norm(a - b) <= 1e-4 * np.linalg.norm(b), where
+
+
+def assert_gradients_close(got: Any, wanted: Any) -> None:
+    """Each to 1e-3 of its own norm."""
+    got, _ = jax.tree_util.tree_flatten_with_path(got)
+    for (path, a), b in zip(got, jax.tree.leaves(wanted), strict=True):
+        error, norm = np.linalg.norm(a - b), np.linalg.norm(b)
+        assert error <= 1e-3 * norm, (jax.tree_util.keystr(path), error, norm)
+
+
+def assert_finite(tree: Any) -> None:
+    for path, a in jax.tree_util.tree_flatten_with_path(tree)[0]:
+        assert np.isfinite(a).all(), jax.tree_util.keystr(path)
+
+
+def test_the_table_is_complete():
+    for module in pkgutil.walk_packages(jaxsnare.__path__, "jaxsnare."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+
+    def below(cls):
+        return {cls}.union(*(below(sub) for sub in cls.__subclasses__()))
+
+    ours = {
+        cls
+        for cls in below(Component)
+        if cls.__module__.startswith("jaxsnare.") and not inspect.isabstract(cls)
+    }
+    assert ours == {type(row.component) for row in ROWS.values()}
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize("name", IN_TIME)
+def test_any_partition_gives_the_same(name, block):
+    row = ROWS[name]
+    got, wanted = numpy(compiled(name, block)(row.values, row.x)), reference(name)
+    assert any(np.any(a) for a in jax.tree.leaves(wanted["out"]))
+    assert_same(got["out"], wanted["out"])
+    assert_same(row.state(got["state"]), row.state(wanted["state"]))
+    assert_gradients_close(got["d_params"], wanted["d_params"])
+    assert_gradients_close(got["d_x"], wanted["d_x"])
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_batch_is_a_loop(name):
+    row, batch = ROWS[name], batched(name)
+    for i in (0, len(row.corners) // 2):
+        x = jax.tree.map(lambda a, i=i: a[i], batch_of_signals(row))
+        wanted = numpy(compiled(name, WHOLE)(row.corners[i], x))
+        got = jax.tree.map(lambda a, i=i: a[i], batch)
+        assert_same(got["out"], wanted["out"])
+        assert_same(got["state"], wanted["state"])
+        assert_gradients_close(got["d_params"], wanted["d_params"])
+        assert_gradients_close(got["d_x"], wanted["d_x"])
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_everything_is_finite_over_the_whole_range_of_every_parameter(name):
+    assert_finite(batched(name))
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_silence_stays_silent_and_finite(name):
+    row = ROWS[name]
+    got = numpy(compiled(name, WHOLE)(row.values, row.silence))
+    assert_finite({k: got[k] for k in ("out", "d_params", "d_x")})
+    if row.rests:
+        assert not any(np.any(a) for a in jax.tree.leaves(got["out"]))
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_one_compilation_per_block_length(name):
+    row, traces = ROWS[name], []
+
+    @jax.jit
+    def step(params, state, x):
+        traces.append(None)
+        return row.component.step(params, state, x)
+
+    params = row.params(row.specs.unpack(row.values))
+    state = row.component.init()
+    block = jax.tree.map(lambda a: a[:64], row.x) if row.time else row.x
+    for _ in range(3):
+        state, _ = step(params, state, block)
+    assert len(traces) == 1
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_component_is_a_hashable_config(name):
+    component = ROWS[name].component
+    twin = type(component)(
+        **{f: getattr(component, f) for f in component.__dataclass_fields__}
+    )
+    assert component == twin
+    assert hash(component) == hash(twin)

@@ -1,0 +1,47 @@
+"""The package as a whole: its examples run, and importing it is light."""
+
+import doctest
+import importlib
+import json
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+
+import jaxsnare
+
+MODULES = sorted(
+    module.name
+    for module in pkgutil.walk_packages(jaxsnare.__path__, "jaxsnare.")
+    if not module.name.endswith("__main__")
+)
+
+
+@pytest.mark.parametrize("name", ["jaxsnare", *MODULES])
+def test_the_examples_in_docstrings_hold(name):
+    flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+    result = doctest.testmod(importlib.import_module(name), optionflags=flags)
+    assert result.failed == 0
+
+
+def test_public_names_have_documentation():
+    for name in jaxsnare.__all__:
+        assert getattr(jaxsnare, name).__doc__, f"jaxsnare.{name} has no docstring"
+
+
+def test_import_needs_no_device_no_plot_and_sets_nothing():
+    code = """
+import json, sys
+import jax
+before = dict(jax.config.values)
+import jaxsnare
+heavy = ("sounddevice", "matplotlib", "flax", "optax", "soundfile", "rich")
+loaded = [name for name in heavy if name in sys.modules]
+changed = [k for k, v in jax.config.values.items() if before.get(k) != v]
+print(json.dumps({"loaded": loaded, "changed": changed}))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout) == {"loaded": [], "changed": []}
