@@ -87,6 +87,8 @@ def _train(seconds: float, progress: Callable[[str], Any]) -> dict[str, Any]:
         None,
         Normaliser(jnp.zeros(3), jnp.ones(3)),
         jnp.full(3, 0.5),
+        jnp.ones(3),
+        jnp.zeros(3),
     )
     fixed = (params, jnp.zeros(7), jnp.ones(7))
 

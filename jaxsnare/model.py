@@ -74,6 +74,8 @@ class Model:
             jax.tree.map(jnp.asarray, self.weights),
             self.normaliser,
             self.centre,
+            jnp.ones_like(self.centre),
+            jnp.zeros_like(self.centre),
         )
 
     def params(self, **turned: float) -> RemapParams:

@@ -1,5 +1,6 @@
 """Onset detection by amplitude: the detector that hears hits, live and in files."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -61,7 +62,8 @@ class OnsetDetector(Component):
     rises through `onset.on` while armed, re-armed below `onset.off`, and at the
     earliest `onset.wait` after the last (and one sub-block or fade of a voice, so that
     at most one voice starts in a sub-block). After AmpSlice (FluCoMa; Tremblay et
-    al. 2021) as in Shier et al. 2024.
+    al. 2021) as in Shier et al. 2024. What lies below `expected_db` - our own sound,
+    heard by the microphone - counts as the floor.
 
     >>> detector = OnsetDetector(sample_rate=44_100)
     >>> click = jnp.zeros(64).at[20].set(1.0)
@@ -97,14 +99,19 @@ class OnsetDetector(Component):
         )
 
     def step(
-        self, params: Values, state: OnsetState, x: Float[Array, " T"]
+        self,
+        params: Values,
+        state: OnsetState,
+        x: Float[Array, " T"],
+        expected_db: Float[Array, " T"] | float = -math.inf,
     ) -> tuple[OnsetState, Onsets]:
         q = jnp.asarray(HIGHPASS_Q, x.dtype)
         highpass, y = self._highpass.step(
             (params["onset.highpass"], q), state.highpass, x
         )
         level_db = amplitude_to_db(jnp.abs(y))
-        above = jnp.maximum(level_db - params["onset.floor"], 0.0)
+        floor = jnp.maximum(params["onset.floor"], expected_db)
+        above = jnp.maximum(level_db - floor, 0.0)
 
         follower = Follower(self.sample_rate)
         up, down = params["onset.fast_up"], params["onset.fast_down"]

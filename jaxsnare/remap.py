@@ -21,9 +21,10 @@ from jaxsnare.component import (
     min_gap_samples,
     scan_blocks,
 )
-from jaxsnare.dsp.followers import Limiter
+from jaxsnare.dsp.followers import PeakFollower, Ramp
 from jaxsnare.dsp.framing import push
-from jaxsnare.dsp.shapers import crossfade, gain
+from jaxsnare.dsp.shapers import crossfade
+from jaxsnare.dsp.units import amplitude_to_db, db_to_amplitude
 from jaxsnare.features import OnsetFeatures
 from jaxsnare.features.normalise import Normaliser, RunningNormaliser, normalise
 from jaxsnare.mapping import Mapping
@@ -36,11 +37,23 @@ PLAY_SPECS = ParamSet(
         ParamSpec("sensitivity", "", 0.0, 4.0, 1.0),
         ParamSpec("mix", "", 0.0, 1.0, 1.0),
         ParamSpec("gain", "dB", -60.0, 24.0, 0.0),
+        ParamSpec("trim", "dB", -40.0, 40.0, 0.0),
+        ParamSpec("loudness_follow", "", 0.0, 1.0, 0.0),
+        ParamSpec("guard", "dB", -120.0, 20.0, -120.0),
     )
 )
-"""What a player turns besides preset and detector: mix 1 is the synth alone."""
+"""What a player turns besides preset, detector and the ranges of features.
 
-LIMITER_RELEASE_MS = 50.0
+sensitivity: how far a hit bends the sound. mix: 1 is the synth alone, 0 the input.
+gain: of the synth. trim: of the input, before everything. loudness_follow: share of the
+hit's loudness against the reference hit that the voice's level takes over. guard: level
+at which our own output is expected in the input, relative to it.
+"""
+
+PEAK_RELEASE_MS = 50.0
+KNOB_MS = 5.0
+FOLLOW_LIMIT_DB = 40.0
+LOUDNESS = 0  # which onset feature is the level, in dB
 EMPTY = -1
 
 
@@ -52,6 +65,8 @@ class MapParams(NamedTuple):
     weights: Any
     normaliser: Normaliser
     centre: Float[Array, " F"]  # normalised features of the reference hit
+    scale: Float[Array, " F"]  # of the feature differences, before the mapping
+    shift: Float[Array, " F"]  # added to them
 
 
 class RemapParams(NamedTuple):
@@ -65,7 +80,7 @@ class RemapParams(NamedTuple):
 class Modulation(NamedTuple):
     """What a hit became."""
 
-    features: Float[Array, " F"]  # normalised and centred: what the mapping saw
+    features: Float[Array, " F"]  # what the mapping saw
     modulation: Float[Array, " P"]  # of the unit interval, damped
     values: Float[Array, " P"]  # physical units
 
@@ -79,10 +94,12 @@ def map_features(
 ) -> Modulation:
     """Normalised onset features of a hit to the synth values that answer it.
 
-    values = clip(preset + sensitivity * damping * mapping(features - centre), 0, 1) in
-    the unit interval, then to physical units (Shier et al. 2024, equation 1).
+    values = clip(preset + sensitivity * damping * mapping(features), 0, 1) in the unit
+    interval, then to physical units (Shier et al. 2024, equation 1). The features are
+    differences to the reference hit, scaled and shifted as a performer wants
+    ("latent controls", Shier et al. 2025).
     """
-    features = normalised - params.centre
+    features = (normalised - params.centre) * params.scale + params.shift
     raw = mapping.apply(params.weights, features)
     modulation = sensitivity * params.damping * raw
     unit = jnp.clip(params.preset + modulation, 0.0, 1.0)
@@ -96,7 +113,9 @@ class RemapState(NamedTuple):
     running: Any  # of the running normaliser; () where there is none
     values: Float[Array, " P"]  # of the last hit
     synth: SynthState
-    peak: Float[Array, " 2"]  # of the limiters: mix, synth alone
+    knobs: Any  # of the ramp: mix, gain, trim
+    peak: Float[Array, " 2"]  # held peaks: mix, synth alone
+    past_peak: Float[Array, " 64"]  # of the mix, over the sub-block before
 
 
 class RemapSignals(NamedTuple):
@@ -172,6 +191,10 @@ class Remapper(Component):
     def _running(self) -> RunningNormaliser:
         return RunningNormaliser(len(self.features.names))
 
+    @property
+    def _knobs(self) -> Ramp:
+        return Ramp(self.sample_rate, count=3)
+
     @cached_property
     def _resample(self) -> np.ndarray:
         """Matrix from a window at the stream's rate to one at the model's."""
@@ -193,7 +216,9 @@ class Remapper(Component):
             self._running.init(dtype) if self.running_normaliser else (),
             synth.voice.values,
             synth,
+            self._knobs.init(dtype),
             jnp.zeros(2, dtype),
+            jnp.zeros(SUB_BLOCK, dtype),
         )
 
     def step(
@@ -213,7 +238,22 @@ class Remapper(Component):
 
     def _piece(self, params, state, x):
         """At most a sub-block: at most one onset, and at most one voice starts."""
-        detector, onsets = self.detector.step(params.onset, state.detector, x)
+        play = params.play
+        turned = jnp.stack(
+            [play["mix"], db_to_amplitude(play["gain"]), db_to_amplitude(play["trim"])]
+        )
+        knob_ms = jnp.asarray(KNOB_MS, x.dtype)
+        knobs, (mix, out_gain, trim) = self._knobs.step(
+            (turned, knob_ms), state.knobs, x
+        )
+        x = x * trim
+
+        # Our own output of a sub-block ago: of this one it would depend on the result.
+        echo = state.past_peak[: x.shape[-1]]
+        expected_db = amplitude_to_db(echo) + play["guard"]
+        detector, onsets = self.detector.step(
+            params.onset, state.detector, x, expected_db
+        )
         trigger, due = self._count_down(state.due, onsets.fired)
 
         start = jnp.argmax(trigger)
@@ -221,38 +261,61 @@ class Remapper(Component):
         window = jax.lax.dynamic_slice(heard, (start,), (self.window,))
 
         def answer(running):
-            measured = self.measure(window)
-            if self.running_normaliser:
-                running, normalised = self._running.step(None, running, measured)
-            else:
-                normalised = normalise(params.map.normaliser, measured)
-            return running, map_features(
-                self.mapping,
-                self.specs,
-                params.map,
-                normalised,
-                params.play["sensitivity"],
-            )
+            return self._answer(params, running, window)
 
         def hold(running):
             none = jnp.zeros_like(params.map.centre)
-            return running, Modulation(none, jnp.zeros_like(state.values), state.values)
+            rest = jnp.zeros_like(state.values)
+            return running, (
+                Modulation(none, rest, state.values),
+                jnp.ones_like(mix[0]),
+            )
 
-        running, hit = jax.lax.cond(trigger.any(), answer, hold, state.running)
+        running, (hit, level) = jax.lax.cond(trigger.any(), answer, hold, state.running)
         values = self.specs.unpack(hit.values)
-        synth, audio = self.synth.step(values, state.synth, trigger)
+        synth, audio = self.synth.step(values, state.synth, trigger, level)
 
-        wet = gain(audio, params.play["gain"])
-        both = jnp.stack([crossfade(wet, x, params.play["mix"]), wet])
-        limiter = Limiter(self.sample_rate)
-        release = jnp.asarray(LIMITER_RELEASE_MS, x.dtype)
-        peak, both = jax.vmap(limiter.step, (None, 0, 0))(release, state.peak, both)
+        wet = audio * out_gain
+        both = jnp.stack([crossfade(wet, x, mix), wet])
+        follower = PeakFollower(self.sample_rate)
+        release = jnp.asarray(PEAK_RELEASE_MS, x.dtype)
+        peak, peaks = jax.vmap(follower.step, (None, 0, 0))(release, state.peak, both)
+        both = both / jnp.maximum(peaks, 1.0)
 
         state = RemapState(
-            detector, push(state.history, x), due, running, hit.values, synth, peak
+            detector,
+            push(state.history, x),
+            due,
+            running,
+            hit.values,
+            synth,
+            knobs,
+            peak,
+            push(state.past_peak, jnp.minimum(peaks[0], 1.0)),
         )
         signals = RemapSignals(both[0], both[1], onsets.fired, trigger, onsets.level)
         return state, (signals, hit)
+
+    def _answer(self, params, running, window):
+        """What a window's hit becomes, and the level of its voice."""
+        measured = self.measure(window)
+        normaliser = params.map.normaliser
+        if self.running_normaliser:
+            running, _ = self._running.step(None, running, measured)
+            normaliser = self._running.ranges(running)
+        hit = map_features(
+            self.mapping,
+            self.specs,
+            params.map,
+            normalise(normaliser, measured),
+            params.play["sensitivity"],
+        )
+        reference = normaliser.lo + params.map.centre * (normaliser.hi - normaliser.lo)
+        louder_db = jnp.clip(
+            (measured - reference)[LOUDNESS], -FOLLOW_LIMIT_DB, FOLLOW_LIMIT_DB
+        )
+        level = db_to_amplitude(params.play["loudness_follow"] * louder_db)
+        return running, (hit, level)
 
     def _count_down(
         self, due: Int[Array, " Q"], fired: Bool[Array, " T"]

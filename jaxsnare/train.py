@@ -203,6 +203,8 @@ def train(
         mapping.init(weights_key),
         normaliser,
         normalised[reference],
+        jnp.ones(len(heard.names)),
+        jnp.zeros(len(heard.names)),
     )
     preset_features = _preset_features(problem, specs.pack(preset.values))
     balance = jnp.ones(len(target.names))
@@ -307,8 +309,9 @@ def _optimise(
     return best, history, interrupted
 
 
-def _loss(problem, weights, params, preset_features, balance, example):
+def _loss(problem, weights, fixed, example):
     """Weighted feature difference of one hit and its answer."""
+    params, preset_features, balance = fixed
     params = params._replace(weights=weights)
     got = problem.difference(params, preset_features, example.normalised)
     return feature_difference(got, example.wanted, balance)
@@ -318,7 +321,7 @@ def _loss(problem, weights, params, preset_features, balance, example):
 def mean_loss(problem, weights, fixed, examples):
     """Mean loss over a set of any size."""
     losses = jax.lax.map(
-        lambda example: _loss(problem, weights, *fixed, example),
+        lambda example: _loss(problem, weights, fixed, example),
         examples,
         batch_size=AT_ONCE,
     )
@@ -332,7 +335,7 @@ def loss_and_gradient(problem, weights, fixed, examples, used):
     """
 
     def total(weights, chunk, used):
-        losses = jax.vmap(lambda e: _loss(problem, weights, *fixed, e))(chunk)
+        losses = jax.vmap(lambda e: _loss(problem, weights, fixed, e))(chunk)
         return jnp.sum(jnp.where(used, losses, 0.0)) / count
 
     def add(sums, chunk):

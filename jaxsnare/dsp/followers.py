@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from jaxsnare.component import Component
 
@@ -54,12 +54,42 @@ class Follower(Component):
 
 
 @dataclass(frozen=True)
+class PeakFollower(Component):
+    """Held peak of a signal: rises at once, falls exponentially.
+
+    params: release_ms, scalar: time in which the held peak falls by a factor of e.
+    x: signal [T]. out: the peak at each sample, linear amplitude.
+
+    >>> peak = PeakFollower(sample_rate=1000)
+    >>> _, held = peak.step(jnp.array(1.0), peak.init(), jnp.array([0.5, -1.0, 0.0]))
+    >>> held.round(4).tolist()
+    [0.5, 1.0, 0.3678...]
+    """
+
+    sample_rate: int
+
+    def init(self, dtype: Any = jnp.float32) -> Float[Array, ""]:
+        return jnp.zeros((), dtype)
+
+    def step(
+        self, params: Float[Array, ""], state: Float[Array, ""], x: Float[Array, " T"]
+    ) -> tuple[Float[Array, ""], Float[Array, " T"]]:
+        keep = jnp.exp(-1000 / (params * self.sample_rate))
+
+        def body(peak, value):
+            peak = jnp.maximum(jnp.abs(value), keep * peak)
+            return peak, peak
+
+        return jax.lax.scan(body, state, x)
+
+
+@dataclass(frozen=True)
 class Limiter(Component):
     """Peak limiter: transparent up to full scale, never above it.
 
-    params: release_ms, scalar: time in which the held peak falls by a factor of e.
-    x: signal [T]. The gain is 1 / peak where the held peak exceeds 1 (0 dBFS), so a
-    signal within [-1, 1] passes unchanged, sample for sample, without delay.
+    params: release_ms, scalar, of the held peak (`PeakFollower`). x: signal [T]. The
+    gain is 1 / peak where the held peak exceeds 1 (0 dBFS), so a signal within
+    [-1, 1] passes unchanged, sample for sample, without delay.
 
     >>> limiter = Limiter(sample_rate=48_000)
     >>> limiter.step(jnp.array(50.0), limiter.init(), jnp.array([0.5, -2.0]))[1]
@@ -69,19 +99,47 @@ class Limiter(Component):
     sample_rate: int
 
     def init(self, dtype: Any = jnp.float32) -> Float[Array, ""]:
-        return jnp.zeros((), dtype)
+        return PeakFollower(self.sample_rate).init(dtype)
+
+    def step(
+        self, params: Float[Array, ""], state: Float[Array, ""], x: Float[Array, " T"]
+    ) -> tuple[Float[Array, ""], Float[Array, " T"]]:
+        state, peak = PeakFollower(self.sample_rate).step(params, state, x)
+        return state, x / jnp.maximum(peak, 1.0)
+
+
+@dataclass(frozen=True)
+class Ramp(Component):
+    """Glides to where a knob is turned, so that turning it makes no click.
+
+    params: (targets [K], time_ms): where the knobs stand, and the time in which the
+    distance to go falls by a factor of e. x: anything of length T, which only tells
+    how long the block is. out: values [K, T]. Before the first block there is no
+    distance to go.
+
+    >>> ramp = Ramp(sample_rate=1000, count=1)
+    >>> knob = lambda at: (jnp.array([at]), jnp.array(1.0))
+    >>> state, _ = ramp.step(knob(1.0), ramp.init(), jnp.zeros(1))
+    >>> ramp.step(knob(0.0), state, jnp.zeros(2))[1].round(4).tolist()
+    [[0.3678..., 0.1353...]]
+    """
+
+    sample_rate: int
+    count: int
+
+    def init(self, dtype: Any = jnp.float32) -> tuple[Array, Array]:
+        return jnp.zeros(self.count, dtype), jnp.asarray(False)
 
     def step(
         self,
-        params: Float[Array, ""],
-        state: Float[Array, ""],
-        x: Float[Array, " T"],
-    ) -> tuple[Float[Array, ""], Float[Array, " T"]]:
-        keep = jnp.exp(-1000 / (params * self.sample_rate))
-
-        def body(peak, value):
-            peak = jnp.maximum(jnp.abs(value), keep * peak)
-            return peak, peak
-
-        state, peak = jax.lax.scan(body, state, x)
-        return state, x / jnp.maximum(peak, 1.0)
+        params: tuple[Float[Array, " K"], Float[Array, ""]],
+        state: tuple[Float[Array, " K"], Bool[Array, ""]],
+        x: Any,
+    ) -> tuple[tuple[Array, Array], Float[Array, "K T"]]:
+        targets, time_ms = params
+        value, started = state
+        away = jnp.where(started, value - targets, 0.0)
+        n = jnp.arange(1, x.shape[-1] + 1, dtype=targets.dtype)
+        left = jnp.exp(n * (-1000 / (time_ms * self.sample_rate)))
+        values = targets[:, None] + away[:, None] * left[None]
+        return (values[:, -1], jnp.asarray(True)), values

@@ -91,4 +91,8 @@ class RunningNormaliser(Component):
         """Take one hit's features in, then normalise them."""
         del params
         state = Normaliser(jnp.minimum(state.lo, x), jnp.maximum(state.hi, x))
-        return state, normalise(_widened(*state, self.minimum_range), x)
+        return state, normalise(self.ranges(state), x)
+
+    def ranges(self, state: Normaliser) -> Normaliser:
+        """The ranges in use after at least one hit."""
+        return _widened(*state, self.minimum_range)

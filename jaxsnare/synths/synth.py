@@ -29,6 +29,7 @@ class Voice(NamedTuple):
     n: Int[Array, ""]  # samples since its trigger at the next sample; NEVER before
     hit: Int[Array, ""]  # number of the hit, for noise that differs per hit
     values: Float[Array, " P"]  # latched at the trigger, physical units
+    level: Float[Array, ""]  # latched at the trigger, linear gain of the voice
     state: Any
 
 
@@ -45,9 +46,10 @@ class Synth(Component):
 
     A designer writes `specs`, `voice_init` and `voice`; rendering, training and
     playing follow. As a component, params are values by name (physical units) and x
-    is a trigger signal, Bool[T]. At a trigger the values are latched and a fresh voice
-    starts; the one still sounding is faded out over 2 ms. Triggers closer than
-    `min_gap_samples` to the last one are ignored.
+    is a trigger signal, Bool[T]. At a trigger the values, and the level of the voice
+    (linear gain), are latched and a fresh voice starts; the one still sounding is
+    faded out over 2 ms. Triggers closer than `min_gap_samples` to the last one are
+    ignored.
     """
 
     sample_rate: int
@@ -97,23 +99,29 @@ class Synth(Component):
             jnp.asarray(NEVER, jnp.int32),
             jnp.zeros((), jnp.int32),
             jnp.asarray([s.default for s in self.specs], dtype),
+            jnp.ones((), dtype),
             self.voice_init(dtype),
         )
         return SynthState(silent, silent)
 
     def step(
-        self, params: Values, state: SynthState, x: Bool[Array, " T"]
+        self,
+        params: Values,
+        state: SynthState,
+        x: Bool[Array, " T"],
+        level: Float[Array, ""] | float = 1.0,
     ) -> tuple[SynthState, Float[Array, " T"]]:
         values = self.specs.pack(params)
+        level = jnp.asarray(level, values.dtype)
 
         def piece(state, trigger):
-            state, audio = self._piece(values, state, trigger)
+            state, audio = self._piece(values, level, state, trigger)
             return state, (audio, ())
 
         state, (audio, _) = scan_blocks(piece, state, x)
         return state, audio
 
-    def _piece(self, values, state, trigger):
+    def _piece(self, values, level, state, trigger):
         """At most a sub-block, in which at most one voice starts."""
         length = trigger.shape[-1]
         at = jnp.arange(length, dtype=jnp.int32)
@@ -121,9 +129,8 @@ class Synth(Component):
         since = state.voice.n + at
         accepted = trigger & ((since < 0) | (since >= gap))
         fires, first = accepted.any(), jnp.argmax(accepted).astype(jnp.int32)
-        fresh = Voice(
-            -first, state.voice.hit + 1, values, self.voice_init(values.dtype)
-        )
+        hit, start = state.voice.hit + 1, self.voice_init(values.dtype)
+        fresh = Voice(-first, hit, values, level, start)
         voice = select(fires, fresh, state.voice)
         previous = select(fires, state.voice, state.previous)
 
@@ -131,7 +138,7 @@ class Synth(Component):
             state, audio = self.play(voice.values, voice.state, voice.n + at, voice.hit)
             moved = jnp.minimum(voice.n + length, FOREVER)
             n = jnp.where(voice.n <= NEVER, voice.n, moved)
-            return voice._replace(n=n, state=state), audio
+            return voice._replace(n=n, state=state), audio * voice.level
 
         def fade_out(voice, since):
             voice, audio = run(voice)
