@@ -1,0 +1,197 @@
+"""The remap step compiled for one block length, ready to play; no audio device here."""
+
+import gc
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from jaxsnare.component import SUB_BLOCK
+from jaxsnare.remap import RemapOut, RemapParams, Remapper
+
+MAX_BLOCK = 8192
+WARM_UP_BLOCKS = 200
+
+
+class Packing:
+    """A pytree of arrays as one vector per dtype: each leaf costs at the jit boundary.
+
+    >>> packing = Packing({"a": jnp.zeros(2), "b": jnp.ones(())})
+    >>> packing.pack({"a": jnp.zeros(2), "b": jnp.ones(())})
+    (Array([0., 0., 1.], dtype=float32),)
+    """
+
+    def __init__(self, example: Any) -> None:
+        leaves, self.structure = jax.tree.flatten(example)
+        self.leaves = [(leaf.dtype, leaf.shape) for leaf in leaves]
+        self.dtypes = sorted({leaf.dtype for leaf in leaves}, key=str)
+
+    def pack(self, tree: Any, xp: Any = jnp) -> tuple[Any, ...]:
+        """The vectors of a tree; xp: numpy or jax.numpy."""
+        leaves = jax.tree.leaves(tree)
+        return tuple(
+            xp.concatenate([xp.ravel(leaf) for leaf in leaves if leaf.dtype == dtype])
+            for dtype in self.dtypes
+        )
+
+    def unpack(self, vectors: tuple[Any, ...]) -> Any:
+        """The tree of the vectors."""
+        at = dict.fromkeys(self.dtypes, 0)
+        leaves = []
+        for dtype, shape in self.leaves:
+            size, start = int(np.prod(shape)), at[dtype]
+            vector = vectors[self.dtypes.index(dtype)]
+            leaves.append(vector[start : start + size].reshape(shape))
+            at[dtype] += size
+        return jax.tree.unflatten(self.structure, leaves)
+
+
+class Hit(NamedTuple):
+    """A voice that started."""
+
+    sample: int  # since the start of the stream
+    features: NDArray[np.float32]  # what the mapping saw
+    modulation: NDArray[np.float32]
+    values: NDArray[np.float32]  # physical units
+
+
+class Played(NamedTuple):
+    """What a block became; the arrays are views that the next block leaves alone."""
+
+    audio: NDArray[np.float32]  # [T] what is heard
+    synth: NDArray[np.float32]  # [T] the synth alone
+    input: NDArray[np.float32]  # [T] what was played on, silence where it was refused
+    level_db: float  # highest detection signal in the block
+    onsets: int  # onsets detected in the block
+    hits: tuple[Hit, ...]  # voices started in the block
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a block's outputs lie in the one vector that comes back."""
+
+    block: int
+    pieces: int
+    features: int
+    parameters: int
+
+    def split(self, vector: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """audio, synth, level, onsets, triggers [T]; a row of hits per sub-block."""
+        t, rows = self.block, self.pieces
+        ends = np.cumsum([t, t, t, t, t, rows * self.features])
+        ends = [*ends, ends[-1] + rows * self.parameters]
+        return np.split(vector, ends)
+
+
+def _flat(out: RemapOut) -> Any:
+    s, hits = out
+    signals = [s.audio, s.synth, s.level, s.onset, s.trigger]
+    rows = [hits.features, hits.modulation, hits.values]
+    return jnp.concatenate([jnp.ravel(a).astype(jnp.float32) for a in signals + rows])
+
+
+class Engine:
+    """Plays a model block by block: `process(block) -> Played`.
+
+    The step is compiled ahead of time, so that a wrong shape or type is refused and
+    never recompiled. Params travel as one vector that may be replaced at any time from
+    another thread (`vector`): a block sees the old one or the new one.
+    """
+
+    def __init__(self, remapper: Remapper, params: RemapParams, block: int) -> None:
+        if not 1 <= block <= MAX_BLOCK:
+            raise ValueError(
+                f"block is {block} samples, allowed is 1..{MAX_BLOCK} samples"
+            )
+        self.remapper = remapper
+        self.block = block
+        state = remapper.init()
+        self.packing = Packing(params)
+        if self.packing.dtypes != [np.dtype(np.float32)]:
+            raise TypeError(f"params must be float32, got {self.packing.dtypes}")
+        self._state_packing = Packing(state)
+        self._start = self._state_packing.pack(state)
+        pieces = -(-block // SUB_BLOCK)
+        self._layout = Layout(
+            block, pieces, len(remapper.features.names), len(remapper.specs)
+        )
+        self.vector: NDArray[np.float32] = self.pack(params)
+        self._step = self._compile()
+        self.bad_input = self.bad_output = 0
+        self.reset()
+
+    def pack(self, params: RemapParams) -> NDArray[np.float32]:
+        """Params as the vector that a block reads."""
+        (vector,) = self.packing.pack(jax.tree.map(np.asarray, params), np)
+        return vector
+
+    @property
+    def index(self) -> RemapParams:
+        """Where each param lies in the vector: the structure of params, of integers."""
+        return self.packing.unpack((np.arange(len(self.vector)),))
+
+    def _compile(self) -> Any:
+        def step(vector, state, x):
+            params = self.packing.unpack((vector,))
+            state, out = self.remapper.step(
+                params, self._state_packing.unpack(state), x
+            )
+            return self._state_packing.pack(state), _flat(out)
+
+        silence = np.zeros(self.block, np.float32)
+        compiled = jax.jit(step, donate_argnums=1)
+        return compiled.lower(self.vector, self._start, silence).compile()
+
+    def reset(self) -> None:
+        """Back to before the first sample."""
+        self._state = tuple(jnp.copy(v) for v in self._start)
+        self.samples = 0
+
+    def warm_up(self) -> None:
+        """Play some blocks and settle the garbage collector, then start afresh."""
+        rng = np.random.default_rng(0)
+        for _ in range(WARM_UP_BLOCKS):
+            self.process(rng.uniform(-1, 1, self.block).astype(np.float32))
+        self.bad_input = self.bad_output = 0
+        self.reset()
+        gc.collect()
+        gc.freeze()
+
+    def process(self, x: NDArray[np.float32]) -> Played:
+        """The next block. Non-finite input counts as silence, and is counted.
+
+        Raises TypeError for anything but float32 of the block's length.
+        """
+        if x.dtype != np.float32 or x.shape != (self.block,):
+            raise TypeError(
+                f"a block is float32[{self.block}], got {x.dtype}{list(x.shape)}"
+            )
+        if not np.isfinite(x).all():
+            self.bad_input += 1
+            x = np.zeros(self.block, np.float32)
+        self._state, out = self._step(self.vector, self._state, x)
+        vector = np.asarray(out)
+        if not np.isfinite(vector).all():
+            self.bad_output += 1
+            vector = np.zeros_like(vector)
+            self._state = tuple(jnp.copy(v) for v in self._start)
+        played = self._played(x, vector)
+        self.samples += self.block
+        return played
+
+    def _played(self, x: NDArray[np.float32], vector: NDArray[np.float32]) -> Played:
+        audio, synth, level, onset, trigger, *rows = self._layout.split(vector)
+        hits = ()
+        if trigger.any():
+            starts = np.flatnonzero(trigger)
+            features, modulation, values = (
+                row.reshape(self._layout.pieces, -1)[starts // SUB_BLOCK]
+                for row in rows
+            )
+            hits = tuple(
+                map(Hit, (self.samples + starts).tolist(), features, modulation, values)
+            )
+        return Played(audio, synth, x, float(level.max()), int(onset.sum()), hits)
