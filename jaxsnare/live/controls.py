@@ -1,0 +1,152 @@
+"""Everything a performer turns, by name: checked, atomic, without a recompile."""
+
+import json
+import os
+import secrets
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+
+from jaxsnare.live.engine import Engine
+from jaxsnare.model import Model
+from jaxsnare.onset import ONSET_SPECS
+from jaxsnare.params import ParamSet, ParamSpec
+from jaxsnare.remap import PLAY_SPECS
+
+SHIFT_RANGE, SCALE_RANGE = 1.0, 4.0
+
+
+def control_specs(model: Model) -> ParamSet:
+    """The knobs of a model: playing, detector, preset, damping, latent controls.
+
+    Synth parameters keep their names ("osc1.freq"); "damping.osc1.freq" is how far
+    the mapping may move one; "scale.RMS" and "shift.RMS" act on a feature difference
+    before the mapping.
+    """
+    preset = [
+        ParamSpec(s.name, s.unit, s.lo, s.hi, model.preset.values[s.name], s.scale)
+        for s in model.specs
+    ]
+    damping = [
+        ParamSpec(f"damping.{name}", "", 0.0, 1.0, value)
+        for name, value in model.preset.damping.items()
+    ]
+    latent = [
+        spec
+        for name in model.features.names
+        for spec in (
+            ParamSpec(f"scale.{name}", "", -SCALE_RANGE, SCALE_RANGE, 1.0),
+            ParamSpec(f"shift.{name}", "", -SHIFT_RANGE, SHIFT_RANGE, 0.0),
+        )
+    ]
+    onset = [
+        ParamSpec(s.name, s.unit, s.lo, s.hi, model.onset[s.name], s.scale)
+        for s in ONSET_SPECS
+    ]
+    return ParamSet((*PLAY_SPECS, *onset, *preset, *damping, *latent))
+
+
+class Controls:
+    """The knobs of a playing engine.
+
+    `set` may be called from any thread at any time: the engine's vector is replaced
+    whole, so a block sees all of a change or nothing of it.
+    """
+
+    def __init__(self, engine: Engine, model: Model) -> None:
+        self.engine = engine
+        self._lock = Lock()
+        self._use(model)
+        self._values = {s.name: s.default for s in self.specs}
+        engine.vector = self._packed()
+
+    def _use(self, model: Model) -> None:
+        self.model = model
+        self.specs = control_specs(model)
+        self._base = self.engine.pack(model.params())
+        self._places = self._find_places()
+
+    def _find_places(self) -> dict[str, int]:
+        index = self.engine.index
+        places = {name: int(i) for name, i in (index.play | index.onset).items()}
+        for k, name in enumerate(self.model.specs.names):
+            places[name] = int(index.map.preset[k])
+            places[f"damping.{name}"] = int(index.map.damping[k])
+        for k, name in enumerate(self.model.features.names):
+            places[f"scale.{name}"] = int(index.map.scale[k])
+            places[f"shift.{name}"] = int(index.map.shift[k])
+        return places
+
+    def __getitem__(self, name: str) -> float:
+        self.specs[name]
+        return self._values[name]
+
+    def set(self, name: str, value: float) -> None:
+        """Turn a knob, in its unit. ValueError if unknown or out of range."""
+        self.set_many({name: value})
+
+    def set_many(self, values: dict[str, float]) -> None:
+        """Turn several knobs at once: all of them, or on an error none."""
+        checked = {name: self.specs.check_one(name, v) for name, v in values.items()}
+        with self._lock:
+            self._values |= checked
+            vector = self.engine.vector.copy()
+            for name, value in checked.items():
+                vector[self._places[name]] = self._stored(name, value)
+            self.engine.vector = vector
+
+    def _stored(self, name: str, value: float) -> float:
+        """A value as the step wants it: presets are in the unit interval there."""
+        if name not in self.model.specs.names:
+            return value
+        spec = self.model.specs[name]
+        if spec.scale == "log":
+            return float(np.log(value / spec.lo) / np.log(spec.hi / spec.lo))
+        return (value - spec.lo) / (spec.hi - spec.lo)
+
+    def _packed(self) -> Any:
+        vector = self._base.copy()
+        for name, value in self._values.items():
+            vector[self._places[name]] = self._stored(name, value)
+        return vector
+
+    def load(self, model: Model) -> None:
+        """Play another model of the same shapes from the next block on.
+
+        How it is played stays (sensitivity, mix, ...); its preset, damping and
+        detector settings come along. ValueError if it needs another compiled step.
+        """
+        remapper = self.engine.remapper
+        other = model.remapper(remapper.sample_rate, remapper.running_normaliser)
+        if other != remapper:
+            raise ValueError(
+                "that model has another synth, range, window or mapping than the one "
+                "that plays, and cannot take its place without being compiled"
+            )
+        with self._lock:
+            kept = {name: self._values[name] for name in PLAY_SPECS.names}
+            self._use(model)
+            self._values = {s.name: s.default for s in self.specs} | kept
+            self.engine.vector = self._packed()
+
+    def preset(self) -> dict[str, dict[str, float]]:
+        """What the knobs of the synth say, in the schema of preset files."""
+        names = self.model.specs.names
+        return {
+            "preset": {name: self._values[name] for name in names},
+            "damping": {name: self._values[f"damping.{name}"] for name in names},
+        }
+
+    def save_preset(self, path: str | Path) -> None:
+        """Write the turned knobs as a preset file, whole or not at all."""
+        path = Path(path)
+        part = path.with_name(f".{secrets.token_hex(8)}.part")
+        try:
+            part.write_text(json.dumps(self.preset(), indent=2) + "\n", "utf-8")
+            os.replace(part, path)
+        except OSError as error:
+            raise ValueError(f"{path}: cannot be written: {error.strerror}") from None
+        finally:
+            part.unlink(missing_ok=True)
