@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsnare import train
+from jaxsnare import __version__, train
 from jaxsnare.features import TargetFeatures
 from jaxsnare.features.normalise import Normaliser
 from jaxsnare.mapping import make_mapping
@@ -58,7 +58,8 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "device": str(jax.devices()[0].device_kind),
         "python": platform.python_version(),
-        **{name: version(name) for name in ("jaxsnare", "jax", "jaxlib", "flax")},
+        "jaxsnare": __version__,
+        **{name: version(name) for name in ("jax", "jaxlib", "flax")},
     }
 
 
