@@ -12,13 +12,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsnare import train
-from jaxsnare.features import TargetFeatures
+from jaxsnare import __version__, train
+from jaxsnare.drummer import groove
+from jaxsnare.features import OnsetFeatures, TargetFeatures
 from jaxsnare.features.normalise import Normaliser
 from jaxsnare.mapping import make_mapping
+from jaxsnare.model import Model
+from jaxsnare.onset import ONSET_SPECS
 from jaxsnare.params import unknown
 from jaxsnare.presets import read_preset
-from jaxsnare.remap import MapParams
+from jaxsnare.remap import remap
 from jaxsnare.synths import SYNTHS, Snare808, render
 
 RATE = 44_100
@@ -58,7 +61,8 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "device": str(jax.devices()[0].device_kind),
         "python": platform.python_version(),
-        **{name: version(name) for name in ("jaxsnare", "jax", "jaxlib", "flax")},
+        "jaxsnare": __version__,
+        **{name: version(name) for name in ("jax", "jaxlib", "flax")},
     }
 
 
@@ -73,24 +77,31 @@ def median_ms(function: Any, *arguments: Any, seconds: float) -> float:
     return round(1e3 * float(np.median(times)), 2)
 
 
+def _untrained() -> Model:
+    """mlp + Snare808 with the weights that a training starts from."""
+    synth = Snare808(sample_rate=RATE)
+    features = OnsetFeatures(RATE)
+    mapping = make_mapping("mlp", len(features.names), len(synth.specs))
+    return Model(
+        synth,
+        synth.specs,
+        read_preset("808_snare_1", synth),
+        mapping,
+        mapping.init(jax.random.key(0)),
+        features,
+        Normaliser(jnp.array([-60.0, 60.0, -40.0]), jnp.array([0.0, 120.0, 0.0])),
+        jnp.full(3, 0.5),
+        ONSET_SPECS.defaults,
+    )
+
+
 def _train(seconds: float, progress: Callable[[str], Any]) -> dict[str, Any]:
     """A training step of mlp + Snare808 + 7 features, and what it is made of."""
-    synth = Snare808(sample_rate=RATE)
-    specs, target = synth.specs, TargetFeatures(RATE)
-    mapping = make_mapping("mlp", 3, len(specs))
-    problem = train.Problem(synth, specs, mapping, target)
-    preset = read_preset("808_snare_1", synth)
-    weights = mapping.init(jax.random.key(0))
-    params = MapParams(
-        specs.to_unit(specs.pack(preset.values)),
-        specs.pack(preset.damping),
-        None,
-        Normaliser(jnp.zeros(3), jnp.ones(3)),
-        jnp.full(3, 0.5),
-        jnp.ones(3),
-        jnp.zeros(3),
-    )
-    fixed = (params, jnp.zeros(7), jnp.ones(7))
+    model = _untrained()
+    synth, specs, target = model.synth, model.specs, TargetFeatures(RATE)
+    problem = train.Problem(synth, specs, model.mapping, target)
+    weights = model.weights
+    fixed = (model.map_params()._replace(weights=None), jnp.zeros(7), jnp.ones(7))
 
     def sounds(values):
         return render(synth, specs.unpack(values), samples=target.samples)
@@ -132,7 +143,7 @@ def _train(seconds: float, progress: Callable[[str], Any]) -> dict[str, Any]:
 
 
 def _render(seconds: float, progress: Callable[[str], Any]) -> dict[str, Any]:
-    """One second of every synth, alone and in a batch, against real time."""
+    """One second of every synth, and the whole chain, against real time."""
     rows = []
     for name, kind in SYNTHS.items():
         progress(f"render {name}")
@@ -156,7 +167,12 @@ def _render(seconds: float, progress: Callable[[str], Any]) -> dict[str, Any]:
                 "batch_times_real_time": round(1e3 * batch / together),
             }
         )
-    return {"renders": rows}
+    progress("remap")
+    audio, model = groove(RATE).audio, _untrained()
+    remapper, params = model.remapper(), model.params()
+    taken = median_ms(lambda: remap(remapper, params, audio).audio, seconds=seconds)
+    lasts = 1e3 * len(audio) / RATE
+    return {"renders": rows, "remap_times_real_time": round(lasts / taken)}
 
 
 def _peak_memory_mb() -> float:
@@ -184,6 +200,8 @@ def text(result: dict[str, Any]) -> str:
             f"({row['times_real_time']}x real time); {row['batch']} at once: "
             f"{row['batch_times_real_time']}x"
         )
+    if "remap_times_real_time" in result:
+        lines.append(f"remap of a groove {result['remap_times_real_time']}x real time")
     about = result["machine"]
     lines.append(
         f"peak memory {result['peak_memory_mb']} MB; {about['cores']} cores, "

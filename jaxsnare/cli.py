@@ -1,17 +1,18 @@
 """The command line: what can be typed, and how it fails.
 
-What the commands do is in `commands` and `demo`. They import JAX, so they are imported
-when a command runs, and the options of a command are declared when it is named.
+What the commands do is in `commands`, `listings` and `demo`. They import JAX, so they
+are imported when a command runs; its options are declared when it is named.
 """
 
 import argparse
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 if TYPE_CHECKING:
     from jaxsnare.params import ParamSet
@@ -301,34 +302,54 @@ def _bench(parser: _Parser) -> None:
     _range(parser, "--seconds", words, 0.1, 3600.0, "s", usual="enough")
 
 
-# Command: what it does, its options, an example.
-COMMANDS: dict[str, tuple[str, Callable[[_Parser], None], str]] = {
-    "demo": (
+class _Command(NamedTuple):
+    module: str  # of jaxsnare, with the function run_<command>
+    words: str
+    options: Callable[[_Parser], None]
+    example: str = ""
+
+
+COMMANDS = {
+    "demo": _Command(
+        "demo",
         "hear it in a minute: plays a drum, trains on it, remaps a groove",
         _demo,
-        "",
     ),
-    "train": (
+    "train": _Command(
+        "commands",
         "teach a synth to follow a drum",
         _train,
         "my_snare.wav --out my_snare --preset 808_snare_2",
     ),
-    "remap": (
+    "remap": _Command(
+        "commands",
         "play a performance on the synth",
         _remap,
         "my_snare groove.wav synth.wav --mix 0.5 --set osc1.freq=220",
     ),
-    "render": (
+    "render": _Command(
+        "commands",
         "one hit of a synth as a file",
         _render,
         "hit.wav --preset 808_snare_2 --set osc1.freq=200 --set noise_gain.gain=-6",
     ),
-    "onsets": ("where the hits of recordings are", _files, "groove.wav --onset-on 10"),
-    "features": ("what is heard in single hits", _features, "soft.wav loud.wav"),
-    "show": ("what is in a trained model", _show, "my_snare"),
-    "presets": ("the presets that ship", _presets, "--synth Snare808"),
-    "synths": ("the synths, their parameters, units and ranges", _synths, ""),
-    "bench": ("how fast this machine is", _bench, "train"),
+    "onsets": _Command(
+        "listings",
+        "where the hits of recordings are",
+        _files,
+        "groove.wav --onset-on 10",
+    ),
+    "features": _Command(
+        "listings", "what is heard in single hits", _features, "soft.wav loud.wav"
+    ),
+    "show": _Command("listings", "what is in a trained model", _show, "my_snare"),
+    "presets": _Command(
+        "listings", "the presets that ship", _presets, "--synth Snare808"
+    ),
+    "synths": _Command(
+        "listings", "the synths, their parameters, units and ranges", _synths
+    ),
+    "bench": _Command("listings", "how fast this machine is", _bench, "train"),
 }
 
 
@@ -346,7 +367,7 @@ def _parse(argv: list[str]) -> argparse.Namespace | None:
         from jaxsnare.params import unknown
 
         raise ValueError(unknown("command", chosen, list(COMMANDS)))
-    for name, (words, declare, example) in COMMANDS.items():
+    for name, (_, words, options, example) in COMMANDS.items():
         command = commands.add_parser(
             name,
             help=words,
@@ -354,7 +375,7 @@ def _parse(argv: list[str]) -> argparse.Namespace | None:
             epilog=f"example: jaxsnare {name} {example}".rstrip(),
         )
         if name == chosen:
-            declare(command)
+            options(command)
             command.add_argument(
                 "--json",
                 action="store_true",
@@ -395,6 +416,7 @@ def _keep_compilations() -> None:
         base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     # By machine: what one compiled may not run on another that shares the home.
     folder = Path(base).expanduser() / "jaxsnare" / (platform.node() or "local")
+    warnings.filterwarnings("ignore", "Error (read|writ)ing persistent compilation")
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
@@ -406,8 +428,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args is None:
             return OK
         _keep_compilations()
-        module = "jaxsnare.demo" if args.command == "demo" else "jaxsnare.commands"
-        data, text = getattr(import_module(module), f"run_{args.command}")(args)
+        module = import_module(f"jaxsnare.{COMMANDS[args.command].module}")
+        data, text = getattr(module, f"run_{args.command}")(args)
         print(json.dumps(data, indent=2, allow_nan=False) if args.json else text)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader has gone, as in: jaxsnare synths | head

@@ -1,12 +1,10 @@
-"""What the commands do: each takes parsed options and gives its answer.
+"""The commands that make something: train, remap, render.
 
-An answer is the same thing twice, for programs (one JSON object) and for people.
-Progress and notes go to standard error.
+Each takes parsed options and gives its answer. What was given is checked first, as far
+as it can be, and the destination before any long work.
 """
 
 import argparse
-import json
-import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -26,17 +24,17 @@ from jaxsnare.audio import (
     read_audio_native,
     write_audio,
 )
-from jaxsnare.data import audio_files, cut_hits
+from jaxsnare.data import audio_files
 from jaxsnare.dsp.noise import SeededNoise
-from jaxsnare.features import OnsetFeatures, TargetFeatures
+from jaxsnare.features import TargetFeatures
 from jaxsnare.mapping import make_mapping
-from jaxsnare.model import RECORD, Model, check_destination
-from jaxsnare.onset import ONSET_SPECS, OnsetDetector, find_onsets, pre_roll_samples
+from jaxsnare.model import Model, check_destination
+from jaxsnare.onset import ONSET_SPECS, pre_roll_samples
 from jaxsnare.params import ParamSet
 from jaxsnare.presets import Preset, parse_preset, preset_names, read_preset
 from jaxsnare.remap import PLAY_SPECS, Remapped, remap
 from jaxsnare.report import FULL_NAMES, save_report
-from jaxsnare.synths import SYNTHS, Synth, find_synth, render
+from jaxsnare.synths import Synth, find_synth, render
 from jaxsnare.terminal import (
     AUDIO_SUFFIXES,
     Answer,
@@ -45,6 +43,7 @@ from jaxsnare.terminal import (
     duration,
     finite_peak,
     note,
+    patient_ctrl_c,
     plural,
     progress_bar,
     table,
@@ -81,11 +80,6 @@ def changed(
     return parse_preset(
         {"preset": preset.values | values, "damping": preset.damping | damping}, specs
     )
-
-
-def heard_settings(args: argparse.Namespace) -> dict[str, float]:
-    """All settings of the detector."""
-    return ONSET_SPECS.defaults | given(args, ONSET_SPECS)
 
 
 def run_train(args: argparse.Namespace) -> Answer:
@@ -176,7 +170,7 @@ def train_with_bar(
 ) -> tuple[Training, float | None]:
     """Train, and the seconds of an epoch (without compiling; None after just one)."""
     ended: list[float] = []
-    with progress_bar(args, "training") as progress:
+    with progress_bar(args, "training") as progress, patient_ctrl_c(args) as pause:
 
         def after_epoch(p):
             ended.append(time.monotonic())
@@ -185,6 +179,7 @@ def train_with_bar(
                 f"best {p.best_loss:.4f}"
             )
             progress(p.epoch, p.epochs, state)
+            pause()
 
         training = train(hits, synth, preset, recipe, onset, after_epoch)
     if training.model.training["epochs"] == 0:
@@ -326,168 +321,3 @@ def run_render(args: argparse.Namespace) -> Answer:
         f"{output}: {type(synth).__name__}, {duration(samples / args.rate)} at "
         f"{args.rate} Hz, {loud}",
     )
-
-
-def find(audio: np.ndarray, rate: int, settings: dict[str, float]) -> np.ndarray:
-    params = {name: jnp.float32(value) for name, value in settings.items()}
-    return find_onsets(OnsetDetector(rate), params, audio)
-
-
-def run_onsets(args: argparse.Namespace) -> Answer:
-    settings = heard_settings(args)
-    data, parts = {}, []
-    with progress_bar(args, "listening") as progress:
-        for done, path in enumerate(args.files, start=1):
-            audio, rate = read_audio_native(path)
-            onsets = find(audio, rate, settings)
-            data[path] = onsets.tolist()
-            head = f"{path}: {plural(len(onsets), 'hit')} in {len(audio) / rate:.2f} s"
-            rows = [["hit", "at (s)", "sample"]]
-            rows += [
-                [str(i), f"{at / rate:.4f}", str(at)]
-                for i, at in enumerate(onsets, start=1)
-            ]
-            parts.append(f"{head}\n{table(rows)}" if len(onsets) else head)
-            if len(onsets) == 0:
-                note(
-                    args,
-                    f"{path}: no hit found (peak level {peak_dbfs(audio):.1f} dBFS): "
-                    "lower --onset-on",
-                )
-            progress(done, len(args.files))
-    return Answer(data, "\n".join(parts))
-
-
-def run_features(args: argparse.Namespace) -> Answer:
-    settings = heard_settings(args)
-    files, parts, units = {}, [], {}
-    for path in args.files:
-        audio, rate = read_audio_native(path)
-        target, onset = TargetFeatures(rate), OnsetFeatures(rate, args.window)
-        units = {
-            "target": dict(zip(target.names, target.units, strict=True)),
-            "onset": dict(zip(onset.names, onset.units, strict=True)),
-        }
-        found = find(audio, rate, settings)[:1]
-        if len(found) == 0:
-            note(args, f"{path}: no hit found: measured from its first sample on")
-        pre_roll = pre_roll_samples(rate) if len(found) else 0
-        windows, sounds = cut_hits(
-            audio,
-            found if len(found) else [0],
-            window=args.window,
-            pre_roll=pre_roll,
-            samples=target.samples,
-        )
-        measured = {
-            "target": dict(
-                zip(target.names, jax.jit(target)(sounds[0]).tolist(), strict=True)
-            ),
-            "onset": dict(
-                zip(onset.names, jax.jit(onset)(windows[0]).tolist(), strict=True)
-            ),
-        }
-        at = int(found[0]) if len(found) else None
-        files[path] = {"sample_rate": rate, "onset_sample": at} | measured
-        begin = "no hit found" if at is None else f"hit at {at / rate:.4f} s"
-        rows = [["feature", "", "value", "unit"]]
-        for kind, values in measured.items():
-            for name, value in values.items():
-                word = FULL_NAMES.get(name, "") if kind == "target" else "of the onset"
-                rows.append([name, word, f"{value:.2f}", units[kind][name]])
-        parts.append(f"{path}: {rate} Hz, {begin}\n{table(rows)}")
-    return Answer({"units": units, "files": files}, "\n".join(parts))
-
-
-def run_show(args: argparse.Namespace) -> Answer:
-    model = Model.load(args.model)
-    data = json.loads((args.model / RECORD).read_text("utf-8"))
-    hidden = " -> ".join(map(str, (model.mapping.inputs, *model.mapping.hidden)))
-    weights = sum(np.size(w) for w in jax.tree.leaves(model.weights))
-    preset = [["parameter", "value", "unit", "range", "damping"]]
-    for spec in model.specs:
-        preset.append(
-            [
-                spec.name,
-                f"{model.preset.values[spec.name]:g}",
-                spec.unit,
-                f"{spec.lo:g} to {spec.hi:g}",
-                f"{model.preset.damping[spec.name]:g}",
-            ]
-        )
-    heard = [["onset feature", "from", "to", "unit"]]
-    for name, unit, lo, hi in zip(
-        model.features.names,
-        model.features.units,
-        model.normaliser.lo.tolist(),
-        model.normaliser.hi.tolist(),
-        strict=True,
-    ):
-        heard.append([name, f"{lo:.2f}", f"{hi:.2f}", unit])
-    onset = [["hearing hits", "value", "unit"]]
-    onset += [[s.name, f"{model.onset[s.name]:.4g}", s.unit] for s in ONSET_SPECS]
-    parts = [
-        f"{args.model}: {type(model.synth).__name__} at {model.sample_rate} Hz, "
-        f"{hidden} -> {model.mapping.outputs} ({weights} weights), "
-        f"listens {plural(model.features.window, 'sample')}",
-        trained_words(model.training),
-        table(preset),
-        table(heard),
-        table(onset),
-    ]
-    if "test" in model.training:
-        parts.append(follows(model.training["test"]))
-    return Answer(data, "\n\n".join(parts))
-
-
-def trained_words(record: dict[str, Any]) -> str:
-    """How a model was trained, as far as its record tells."""
-    if "hits" not in record:
-        return "No record of its training."
-    ended = ", interrupted" if record["interrupted"] else ""
-    return (
-        f"Trained on {plural(record['hits'], 'hit')} of {', '.join(record['sources'])}:"
-        f" {plural(record['epochs'], 'epoch')}{ended}, the best is "
-        f"{record['best']['epoch']} (seed {record['recipe']['seed']})."
-    )
-
-
-def run_presets(args: argparse.Namespace) -> Answer:
-    synths = [find_synth(args.synth)] if args.synth else list(SYNTHS.values())
-    data: dict[str, Any] = {}
-    rows = [["preset", "synth", "damping (1 where not named)"]]
-    for kind in synths:
-        synth = kind(48_000)
-        for name in [*preset_names(synth), "default"]:
-            preset = read_preset(name, synth)
-            damped = {k: v for k, v in preset.damping.items() if v != 1}
-            words = ", ".join(f"{k} {v:g}" for k, v in damped.items())
-            rows.append([name, kind.__name__, words])
-            data.setdefault(kind.__name__, {})[name] = {
-                "preset": preset.values,
-                "damping": preset.damping,
-            }
-    return Answer(data, f"{table(rows)}\n  or a .json file of your own")
-
-
-def run_synths(args: argparse.Namespace) -> Answer:
-    data, parts = {}, []
-    for name, kind in SYNTHS.items():
-        specs = kind(args.rate).specs
-        data[name] = specs.table()
-        rows = [["parameter", "unit", "range", "default", "scale"]]
-        rows += [
-            [s.name, s.unit, f"{s.lo:g} to {s.hi:g}", f"{s.default:g}", s.scale]
-            for s in specs
-        ]
-        words = (kind.__doc__ or "").splitlines()[0]
-        parts.append(f"{name}: {words}\n{table(rows)}")
-    return Answer(data, "\n\n".join(parts))
-
-
-def run_bench(args: argparse.Namespace) -> Answer:
-    from jaxsnare import bench
-
-    progress = partial(note, args) if sys.stderr.isatty() else None
-    result = bench.run(args.kind, args.seconds, progress)
-    return Answer(result, bench.text(result))

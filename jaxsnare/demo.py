@@ -35,7 +35,7 @@ from jaxsnare.train import Recipe, listen
 SAMPLE_RATE = 48_000
 PRESET = "808_snare_1"
 MIX = 0.5
-EPOCHS = 30  # what fits the minute beside compiling, on two slow cores
+EPOCHS = 30  # what fits into a minute beside compiling, on two cores
 FULL_EPOCHS = Recipe().epochs
 HEARD_MS = -2.0, 20.0  # a stroke is heard if its onset is reported within these
 
@@ -149,7 +149,7 @@ def strokes_heard(performance: Performance, onsets: np.ndarray) -> int:
 def words(out: Path, metrics: dict[str, Any]) -> str:
     """What was made, how good it is, and where to go from here."""
     epochs = plural(metrics["epochs"], "epoch")
-    ended = "interrupted after" if metrics["interrupted"] else "in"
+    ended = ", interrupted after" if metrics["interrupted"] else " in"
     here, model, groove = (
         quote(str(path)) for path in (out, out / "model", out / "input.wav")
     )
@@ -162,7 +162,7 @@ This was a short training: {epochs} of {FULL_EPOCHS}. The full one takes
 """
     files = [[str(out / name), what] for name, what in FILES.items()]
     return f"""\
-Played a drum for a minute, learnt from {metrics["hits"]} hits {ended} {epochs},
+Played a drum for a minute, learnt from {metrics["hits"]} hits{ended} {epochs},
 then played a groove: {metrics["strokes_heard"]} of {metrics["strokes"]} strokes \
 were heard and answered by the synth,
 {metrics["latency_ms"]:.1f} ms after each. All in {duration(metrics["seconds"])}.

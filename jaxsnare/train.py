@@ -23,7 +23,7 @@ from jaxsnare.onset import (
     find_onsets,
     pre_roll_samples,
 )
-from jaxsnare.params import ParamSet
+from jaxsnare.params import ParamSet, unknown
 from jaxsnare.presets import Preset
 from jaxsnare.remap import MapParams, map_features
 from jaxsnare.synths import Synth, render
@@ -65,10 +65,12 @@ class Recipe:
             raise ValueError(f"window is {self.window} samples, allowed is 32..8192")
         if self.learning_rate is not None and not 0 < self.learning_rate < 1:
             raise ValueError(f"learning rate is {self.learning_rate}, allowed is 0..1")
-        if self.weights not in ("balanced", "none"):
-            raise ValueError(
-                f"weights must be 'balanced' or 'none', got {self.weights!r}"
-            )
+        for name, choices in (
+            ("weights", ("balanced", "none")),
+            ("reference", ("median_vector", "median_loudness")),
+        ):
+            if getattr(self, name) not in choices:
+                raise ValueError(unknown(name, getattr(self, name), choices))
 
     @property
     def start_rate(self) -> float:

@@ -192,7 +192,7 @@ def _frequency(change, u, start):
     z1 = 2 * jax.lax.complex(
         -jnp.sin(half) * jnp.sin(half), jnp.sin(half) * jnp.cos(half)
     )
-    (a, b), (c, d) = change
+    (a, b), (c, d) = change.astype(z1.dtype)
     determinant = (z1 - a) * (z1 - d) - b * c
     x, y = spectrum
     states = jnp.stack([(z1 - d) * x + b * y, c * x + (z1 - a) * y])

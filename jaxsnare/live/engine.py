@@ -147,8 +147,12 @@ class Engine:
 
     def reset(self) -> None:
         """Back to before the first sample."""
-        self._state = tuple(jnp.copy(v) for v in self._start)
+        self.forget()
         self.samples = 0
+
+    def forget(self) -> None:
+        """Back to silence; the clock goes on."""
+        self._state = tuple(jnp.copy(v) for v in self._start)
 
     def warm_up(self) -> None:
         """Play some blocks and settle the garbage collector, then start afresh."""
@@ -177,7 +181,7 @@ class Engine:
         if not np.isfinite(vector).all():
             self.bad_output += 1
             vector = np.zeros_like(vector)
-            self._state = tuple(jnp.copy(v) for v in self._start)
+            self.forget()
         played = self._played(x, vector)
         self.samples += self.block
         return played

@@ -152,6 +152,9 @@ class Synth(Component):
         since = voice.n + at
         fading = (since[-1] >= 0) & (since[0] < fade_samples(self.sample_rate))
         previous, tail = jax.lax.cond(fading, fade_out, rest, previous, since)
+        # what faded is forgotten: the state is the same for every partition
+        over = since[-1] + 1 >= fade_samples(self.sample_rate)
+        previous = select(over, self.init(values.dtype).previous, previous)
         voice, audio = run(voice)
         return SynthState(voice, previous), audio + tail
 

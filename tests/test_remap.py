@@ -1,0 +1,227 @@
+"""What is trained is what is played: the one step, on real performances."""
+
+from dataclasses import replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import soundfile
+import soxr
+
+from jaxsnare import Snare808, render
+from jaxsnare.features import OnsetFeatures
+from jaxsnare.features.normalise import fit, normalise
+from jaxsnare.mapping import Mapping
+from jaxsnare.model import Model
+from jaxsnare.onset import ONSET_SPECS
+from jaxsnare.presets import read_preset
+from jaxsnare.remap import Remapper, map_features, remap
+from jaxsnare.train import listen
+
+RATE = 44_100
+LATENCY = 240  # 256 samples of window less 16 before the onset
+FADE = 88
+SYNTH = Snare808(RATE)
+
+
+@pytest.fixture(scope="module")
+def performances(shared):
+    return shared / "data" / "snare" / "performances"
+
+
+@pytest.fixture(scope="module")
+def groove(performances):
+    return soundfile.read(performances / "gogodze2_snare__groove.flac", dtype="f4")[0]
+
+
+@pytest.fixture(scope="module")
+def heard(performances):
+    """The hits that a training on the groove would see."""
+    return listen([performances / "gogodze2_snare__groove.flac"], RATE, window=256)
+
+
+def measured(features, windows):
+    return np.asarray(jax.jit(jax.vmap(features))(windows))
+
+
+@pytest.fixture(scope="module")
+def model(heard):
+    """Untrained, with weights so large that every hit becomes another sound."""
+    features, mapping = OnsetFeatures(RATE, 256), Mapping(3, 14, (8,), init_std=0.2)
+    values = measured(features, heard.windows)
+    normaliser = fit(jnp.asarray(values))
+    return Model(
+        SYNTH,
+        SYNTH.specs,
+        read_preset("808_snare_1", SYNTH),
+        mapping,
+        mapping.init(jax.random.key(3)),
+        features,
+        normaliser,
+        normalise(normaliser, jnp.asarray(values[len(values) // 2])),
+        ONSET_SPECS.defaults,
+    )
+
+
+@pytest.fixture(scope="module")
+def played(model, groove):
+    """The groove in live blocks; so soft that two voices never reach the limiter."""
+    return remap(model.remapper(), model.params(gain=-7.0), groove, block=64)
+
+
+def test_hits_become_voices_after_the_latency(model, played, heard):
+    assert model.remapper().latency == LATENCY
+    assert len(played.onsets) >= 20
+    np.testing.assert_array_equal(played.triggers, played.onsets + LATENCY)
+    np.testing.assert_array_equal(played.onsets, heard.onsets)
+
+
+@pytest.mark.parametrize("block", [441, None])
+def test_blocks_of_any_size_play_the_same(model, groove, played, error_db, block):
+    params = model.params(gain=-7.0)
+    got = remap(model.remapper(), params, groove, block or len(groove))
+    np.testing.assert_array_equal(got.onsets, played.onsets)
+    np.testing.assert_array_equal(got.triggers, played.triggers)
+    assert error_db(got.audio, played.audio) < -80
+    assert error_db(got.synth, played.synth) < -80
+    assert np.abs(got.level - played.level).max() < 1e-3
+    np.testing.assert_allclose(got.hits.values, played.hits.values, rtol=1e-4)
+
+
+def test_single_samples_play_the_same(model, performances, error_db):
+    """A piece of a roll, sample by sample."""
+    roll = soundfile.read(performances / "gogodze2_snare__roll.flac", dtype="f4")[0]
+    piece = roll[150_000:158_000]
+    params = model.params(gain=-7.0)
+    got = remap(model.remapper(), params, piece, block=1)
+    wanted = remap(model.remapper(), params, piece, block=64)
+    assert len(got.triggers) >= 2
+    np.testing.assert_array_equal(got.onsets, wanted.onsets)
+    np.testing.assert_array_equal(got.triggers, wanted.triggers)
+    assert error_db(got.audio, wanted.audio) < -80
+    np.testing.assert_allclose(got.hits.values, wanted.hits.values, rtol=1e-4)
+
+
+def test_a_live_hit_is_its_offline_render(model, played, error_db):
+    """From its first sample where nothing sounded before, else after the old fade."""
+    whole = jax.jit(lambda v: render(SYNTH, model.specs.unpack(v), samples=RATE))
+    ends = np.append(played.triggers[1:], len(played.synth))
+    loudness = []
+    for i, (start, end) in enumerate(zip(played.triggers, ends, strict=True)):
+        end = min(end, start + RATE)
+        alone = start + (FADE if i else 0)
+        wanted = 10 ** (-7 / 20) * np.asarray(whole(played.hits.values[i]))
+        got = played.synth[alone:end]
+        assert error_db(got, wanted[alone - start : end - start]) < -80, i
+        loudness.append(np.abs(got).max())
+    assert len(np.unique(np.round(loudness, 3))) > 10  # they do differ
+
+
+def test_what_is_heard_live_is_what_is_trained_on(model, played, heard):
+    """Features, and the values that answer them, of the windows cut for training."""
+    normalised = normalise(
+        model.normaliser, jnp.asarray(measured(model.features, heard.windows))
+    )
+    answer = partial(map_features, model.mapping, model.specs, model.map_params())
+    wanted = jax.jit(jax.vmap(answer))(normalised)
+    assert len(played.hits.features) == len(wanted.features)
+    np.testing.assert_allclose(played.hits.features, wanted.features, atol=1e-4)
+    np.testing.assert_allclose(played.hits.modulation, wanted.modulation, atol=1e-3)
+    assert np.abs(wanted.modulation).max() > 0.3
+
+
+def test_a_model_plays_at_another_rate(model, groove, played):
+    """Features within 0.05 of the normalised range on most hits."""
+    remapper = model.remapper(48_000)
+    assert remapper.window == 279  # 256 * 48 / 44.1, rounded up
+    assert remapper.latency == 279 - 17
+    there = soxr.resample(groove, RATE, 48_000, quality="VHQ")
+    got = remap(remapper, model.params(gain=-7.0), there)
+    apart = np.abs(got.onsets[None] / 48_000 - played.onsets[:, None] / RATE)
+    mine, theirs = np.nonzero(apart < 1e-3)
+    assert len(mine) >= 0.95 * len(played.onsets)
+    error = np.abs(got.hits.features[theirs] - played.hits.features[mine])
+    assert np.median(error) < 0.01
+    assert np.mean(error.max(axis=1) < 0.05) > 0.9
+
+
+def test_without_sensitivity_it_plays_the_preset(model, groove):
+    got = remap(model.remapper(), model.params(sensitivity=0.0), groove, block=441)
+    preset = np.asarray(model.specs.pack(model.preset.values))
+    wanted = np.broadcast_to(preset, got.hits.values.shape)
+    np.testing.assert_allclose(got.hits.values, wanted, rtol=1e-5)
+    assert not got.hits.modulation.any()
+
+
+def test_the_mix_goes_from_the_input_to_the_synth(model, groove, played):
+    remapper = model.remapper()
+    dry = remap(remapper, model.params(mix=0.0), groove, block=441)
+    np.testing.assert_array_equal(dry.audio, groove)
+    wet = remap(remapper, model.params(mix=1.0), groove, block=441)
+    np.testing.assert_array_equal(wet.audio, wet.synth)
+    half = remap(remapper, model.params(mix=0.5, gain=-7.0), groove, block=441)
+    wanted = np.sqrt(0.5) * (played.synth + groove)
+    np.testing.assert_allclose(half.audio, wanted, atol=1e-4)
+    loud = remap(remapper, model.params(gain=24.0), groove, block=441)
+    assert 0.9 < np.abs(loud.audio).max() <= 1.0
+
+
+def test_a_running_normaliser_follows_what_is_played(model, groove, heard):
+    remapper = model.remapper(running_normaliser=True)
+    got = remap(remapper, model.params(), groove, block=441)
+    values = measured(model.features, heard.windows).astype(float)
+    lo, hi = np.full(3, np.inf), np.full(3, -np.inf)
+    for x, features in zip(values, got.hits.features, strict=True):
+        lo, hi = np.minimum(lo, x), np.maximum(hi, x)
+        more = np.maximum(1.0 - (hi - lo), 0) / 2  # ranges are at least 1 unit
+        wanted = (x - (lo - more)) / (hi - lo + 2 * more) - np.asarray(model.centre)
+        np.testing.assert_allclose(features, wanted, atol=1e-3)
+
+
+def test_many_voices_wait_at_once(model):
+    """A window of 2048 samples and onsets 100 samples apart: 20 voices wait."""
+    long = replace(model, features=OnsetFeatures(RATE, 2048))
+    rng = np.random.default_rng(0)
+    x = np.zeros(6000, np.float32)
+    x[500:4500:100] = rng.uniform(0.3, 0.9, 40)
+    turned = {"wait": 0.0, "on": 0.5, "off": 50.0, "fast_down": 0.1, "fast_up": 0.01}
+    onset = long.onset | {f"onset.{name}": value for name, value in turned.items()}
+    long = replace(long, onset=onset)
+    got = remap(long.remapper(), long.params(), x, block=441)
+    assert len(got.onsets) >= 30
+    inside = got.onsets[got.onsets + 2032 < len(x)]
+    waiting = max(np.sum((inside >= o) & (inside < o + 2032)) for o in inside)
+    assert waiting >= 15
+    np.testing.assert_array_equal(got.triggers, inside + 2032)
+    windows = np.stack([np.pad(x, (16, 0))[o : o + 2048] for o in inside])
+    wanted = measured(long.features, windows)
+    wanted = (wanted - long.normaliser.lo) / (long.normaliser.hi - long.normaliser.lo)
+    wanted = wanted - np.asarray(model.centre)
+    np.testing.assert_allclose(got.hits.features, wanted, atol=1e-4)
+
+
+def test_silence_plays_nothing(model):
+    got = remap(model.remapper(), model.params(), np.zeros(3000, np.float32), 441)
+    assert not got.audio.any()
+    assert len(got.triggers) == len(got.onsets) == len(got.hits.values) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"specs": Snare808(RATE).specs.from_table([])}, "ranges are of other"),
+        ({"mapping": Mapping(3, 13)}, "13 outputs for 14 parameters"),
+        ({"mapping": Mapping(2, 14)}, "2 inputs for 3 onset features"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(change, message):
+    parts = {
+        "synth": SYNTH,
+        "specs": SYNTH.specs,
+        "mapping": Mapping(3, 14),
+        "features": OnsetFeatures(RATE),
+    }
+    with pytest.raises(ValueError, match=message):
+        Remapper(**(parts | change))

@@ -1,0 +1,187 @@
+"""Training: what is learned, what is kept, and that it can be repeated."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxsnare.audio import write_audio
+from jaxsnare.drummer import practice
+from jaxsnare.features.normalise import Normaliser
+from jaxsnare.mapping import make_mapping
+from jaxsnare.presets import read_preset
+from jaxsnare.remap import MapParams
+from jaxsnare.synths import Snare808
+from jaxsnare.train import (
+    Examples,
+    Problem,
+    Recipe,
+    TargetFeatures,
+    listen,
+    loss_and_gradient,
+    mean_loss,
+    train,
+)
+
+RATE = 44_100
+SYNTH = Snare808(sample_rate=RATE)
+PRESET = read_preset("808_snare_1", SYNTH)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _standard_promotion():
+    """optax mixes dtypes implicitly, which strict promotion forbids."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+@pytest.fixture(scope="module")
+def hits(tmp_path_factory):
+    """Two dozen hits of the embedded drummer."""
+    path = tmp_path_factory.mktemp("practice") / "practice.wav"
+    write_audio(path, practice(RATE, seconds=12).audio, RATE)
+    return listen([path], RATE)
+
+
+@pytest.fixture(scope="module")
+def short(hits):
+    """A training of two epochs."""
+    return train(hits, SYNTH, PRESET, Recipe(epochs=2, seed=3))
+
+
+def test_a_real_drum_is_followed(shared):
+    hits = listen([shared / "data/snare/real/gogodze2_snare"], RATE)
+    training = train(hits, SYNTH, PRESET, Recipe(epochs=15))
+    test = training.model.training["test"]
+    assert test["mean_ratio"] < 0.8
+    assert training.table["SPL_T"]["ratio"] < 0.6
+    assert training.table["SPL_S"]["ratio"] < 0.7
+
+
+def test_the_same_seed_gives_the_same_model(hits, short):
+    again = train(hits, SYNTH, PRESET, Recipe(epochs=2, seed=3))
+    jax.tree.map(
+        np.testing.assert_array_equal, short.model.weights, again.model.weights
+    )
+    assert short.model.training == again.model.training
+    other = train(hits, SYNTH, PRESET, Recipe(epochs=2, seed=4))
+    assert not np.array_equal(
+        short.model.weights["layers"][0]["kernel"],
+        other.model.weights["layers"][0]["kernel"],
+    )
+
+
+def test_errors_and_baseline_are_those_of_the_test_hits(short):
+    wanted = short.wanted[short.split.test]
+    achieved = short.achieved[short.split.test]
+    for k, row in enumerate(short.table.values()):
+        assert row["baseline"] == pytest.approx(np.abs(wanted[:, k]).mean(), rel=1e-5)
+        error = np.abs(achieved[:, k] - wanted[:, k]).mean()
+        assert row["error"] == pytest.approx(error, rel=1e-5)
+        assert row["ratio"] == pytest.approx(row["error"] / row["baseline"], rel=1e-5)
+    assert short.reference in short.split.train
+    np.testing.assert_array_equal(short.wanted[short.reference], 0)
+
+
+def test_the_reference_hit_is_answered_by_nearly_the_preset(short):
+    # Its centred features are zero; only the biases, which start at 0, move it.
+    assert np.abs(short.modulation[short.reference]).max() < 0.02
+    loudest = np.argmax(short.loudness)
+    moved = np.abs(short.modulation).max(axis=1)
+    assert moved[loudest] > moved[short.reference]
+
+
+def test_the_best_weights_are_kept_and_the_rate_is_halved(hits):
+    seen = []
+    recipe = Recipe(epochs=6, learning_rate=0.3, patience=1)
+    training = train(hits, SYNTH, PRESET, recipe, progress=seen.append)
+    losses = [p.validation_loss for p in seen]
+    best = training.model.training["best"]
+    assert best["validation_loss"] <= min(losses)
+    assert seen[-1].learning_rate < recipe.start_rate
+    rates = {p.learning_rate for p in seen}
+    assert rates == {recipe.start_rate / 2**k for k in range(len(rates))}
+    # The kept weights have the loss that the record says: computed here anew.
+    model, split = training.model, training.split
+    wanted, achieved = (
+        a[split.validation] for a in (training.wanted, training.achieved)
+    )
+    weights = np.array(model.training["loss_weights"])
+    loss = (np.abs(achieved - wanted) * weights).mean()
+    assert loss == pytest.approx(best["validation_loss"], rel=1e-3)
+
+
+def test_an_interrupted_training_keeps_what_it_has(hits):
+    def stop(progress):
+        if progress.epoch == 2:
+            raise KeyboardInterrupt
+
+    training = train(hits, SYNTH, PRESET, Recipe(epochs=50), progress=stop)
+    record = training.model.training
+    assert record["interrupted"]
+    assert record["epochs"] == 2
+    assert record["best"]["epoch"] <= 2
+
+
+def test_a_padded_batch_is_the_mean_over_its_examples():
+    """Loss and gradient of 5 examples in a batch of 8, against one at a time."""
+    specs = SYNTH.specs
+    mapping = make_mapping("mlp", 3, len(specs))
+    problem = Problem(SYNTH, specs, mapping, TargetFeatures(RATE))
+    weights = jax.tree.map(lambda w: 30 * w, mapping.init(jax.random.key(0)))
+    params = MapParams(
+        specs.to_unit(specs.pack(PRESET.values)),
+        specs.pack(PRESET.damping),
+        None,
+        Normaliser(jnp.zeros(3), jnp.ones(3)),
+        jnp.full(3, 0.5),
+    )
+    rng = np.random.default_rng(0)
+    examples = Examples(
+        jnp.asarray(rng.uniform(0, 1, (8, 3)), jnp.float32),
+        jnp.asarray(rng.normal(size=(8, 7)), jnp.float32),
+    )
+    fixed = (params, jnp.zeros(7), jnp.ones(7))
+    used = jnp.arange(8) < 5
+    batch = jax.jit(lambda e, used: loss_and_gradient(problem, weights, fixed, e, used))
+    loss, gradient = batch(examples, used)
+    first = jax.tree.map(lambda a: a[:5], examples)
+    assert float(loss) == pytest.approx(
+        float(mean_loss(problem, weights, fixed, first)), rel=1e-5
+    )
+    # what lies in the padding does not matter
+    spoilt = Examples(
+        examples.normalised.at[5:].set(9.0), examples.wanted.at[5:].set(1e3)
+    )
+    other_loss, other_gradient = batch(spoilt, used)
+    assert float(other_loss) == float(loss)
+    jax.tree.map(np.testing.assert_array_equal, gradient, other_gradient)
+    # a finite difference along the gradient, in the direction of steepest descent
+    norm = sum(float(jnp.sum(g**2)) for g in jax.tree.leaves(gradient))
+    step = 1e-3 / norm
+    moved = [
+        jax.tree.map(lambda w, g, s=sign: w + s * step * g, weights, gradient)
+        for sign in (1, -1)
+    ]
+    up, down = (float(mean_loss(problem, w, fixed, first)) for w in moved)
+    assert (up - down) / 2 == pytest.approx(1e-3, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"epochs": 0}, "epochs must be at least 1, got 0"),
+        ({"window": 16}, r"window is 16 samples, allowed is 32\.\.8192"),
+        ({"learning_rate": 2.0}, "learning rate is 2.0"),
+        ({"weights": "loud"}, "unknown weights 'loud': choices are balanced, none"),
+        ({"reference": "median"}, "unknown reference 'median': did you mean 'median_"),
+    ],
+)
+def test_a_wrong_recipe_is_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        Recipe(**wrong)
+
+
+def test_an_unknown_mapping_names_the_choices(hits):
+    with pytest.raises(ValueError, match="unknown mapping 'mpl': did you mean 'mlp'"):
+        train(hits, SYNTH, PRESET, Recipe(mapping="mpl"))
