@@ -19,22 +19,6 @@ if TYPE_CHECKING:
 
 OK, FAILED, INTERRUPTED = 0, 2, 130
 
-# What the knobs do; their ranges, units and defaults come from where they are declared.
-WORDS = {
-    "sensitivity": "how far a hit bends the sound; 0: every hit plays the preset",
-    "mix": "0: the drum alone, 1: the synth alone, between them by square root",
-    "gain": "level of the synth",
-    "onset.on": "threshold: a hit is a rise of the level by this much; "
-    "lower finds softer hits",
-    "onset.off": "the next hit is awaited once the rise has fallen below this",
-    "onset.wait": "shortest time from one hit to the next",
-    "onset.floor": "levels below this count as silence (dB re full scale)",
-    "onset.highpass": "the detector hears what is above this frequency",
-    "onset.fast_up": "time constant of the fast level, rising",
-    "onset.fast_down": "time constant of the fast level, falling",
-    "onset.slow": "time constant of the slow level",
-}
-
 
 class _Parser(argparse.ArgumentParser):
     """Complains with a ValueError, so that every error is one line."""
@@ -108,7 +92,7 @@ def _knobs(parser: _Parser, title: str, specs: "ParamSet", default: str = "") ->
             dest=spec.name,
             type=_number,
             metavar=spec.unit or "X",
-            help=f"{WORDS[spec.name]}; {reach} (default {usual})",
+            help=f"{spec.about}; {reach} (default {usual})",
         )
 
 

@@ -17,14 +17,71 @@ from jaxsnare.params import ParamSet, ParamSpec, Values
 
 ONSET_SPECS = ParamSet(
     (
-        ParamSpec("onset.on", "dB", 0.5, 60.0, 16.0),
-        ParamSpec("onset.off", "dB", 0.0, 50.0, 4.66),
-        ParamSpec("onset.wait", "ms", 0.0, 250.0, 1000 / 44.1),
-        ParamSpec("onset.floor", "dB", -120.0, -20.0, -55.0),
-        ParamSpec("onset.highpass", "Hz", 20.0, 4000.0, 600.0),
-        ParamSpec("onset.fast_up", "ms", 0.01, 10.0, 3 / 44.1),
-        ParamSpec("onset.fast_down", "ms", 0.1, 100.0, 383 / 44.1),
-        ParamSpec("onset.slow", "ms", 1.0, 1000.0, 2205 / 44.1),
+        ParamSpec(
+            "onset.on",
+            "dB",
+            0.5,
+            60.0,
+            16.0,
+            about="threshold: a hit is a rise of the level by this much; "
+            "lower finds softer hits",
+        ),
+        ParamSpec(
+            "onset.off",
+            "dB",
+            0.0,
+            50.0,
+            4.66,
+            about="the next hit is awaited once the rise has fallen below this",
+        ),
+        ParamSpec(
+            "onset.wait",
+            "ms",
+            0.0,
+            250.0,
+            1000 / 44.1,
+            about="shortest time from one hit to the next",
+        ),
+        ParamSpec(
+            "onset.floor",
+            "dB",
+            -120.0,
+            -20.0,
+            -55.0,
+            about="levels below this count as silence (dB re full scale)",
+        ),
+        ParamSpec(
+            "onset.highpass",
+            "Hz",
+            20.0,
+            4000.0,
+            600.0,
+            about="the detector hears what is above this frequency",
+        ),
+        ParamSpec(
+            "onset.fast_up",
+            "ms",
+            0.01,
+            10.0,
+            3 / 44.1,
+            about="time constant of the fast level, rising",
+        ),
+        ParamSpec(
+            "onset.fast_down",
+            "ms",
+            0.1,
+            100.0,
+            383 / 44.1,
+            about="time constant of the fast level, falling",
+        ),
+        ParamSpec(
+            "onset.slow",
+            "ms",
+            1.0,
+            1000.0,
+            2205 / 44.1,
+            about="time constant of the slow level",
+        ),
     )
 )
 """Settings of the detector; the defaults are the published plugin's."""

@@ -3,7 +3,7 @@
 import difflib
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
@@ -20,7 +20,8 @@ class ParamSpec:
     """One parameter: its name, unit, range and default in that unit.
 
     The scale maps the unit interval to the range: linearly, or logarithmically
-    (lo must then be positive). Decibels are a unit, not a scale.
+    (lo must then be positive). Decibels are a unit, not a scale. about: what it does,
+    in a performer's words.
 
     >>> ParamSpec("osc.freq", "Hz", 20.0, 2000.0, 200.0)
     ParamSpec(name='osc.freq', unit='Hz', lo=20.0, hi=2000.0, default=200.0, ...)
@@ -32,6 +33,7 @@ class ParamSpec:
     hi: float
     default: float
     scale: Literal["linear", "log"] = "linear"
+    about: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         numbers = (self.lo, self.hi, self.default)

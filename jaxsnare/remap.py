@@ -34,21 +34,58 @@ from jaxsnare.synths import Synth, SynthState
 
 PLAY_SPECS = ParamSet(
     (
-        ParamSpec("sensitivity", "", 0.0, 4.0, 1.0),
-        ParamSpec("mix", "", 0.0, 1.0, 1.0),
-        ParamSpec("gain", "dB", -60.0, 24.0, 0.0),
-        ParamSpec("trim", "dB", -40.0, 40.0, 0.0),
-        ParamSpec("loudness_follow", "", 0.0, 1.0, 0.0),
-        ParamSpec("guard", "dB", -120.0, 20.0, -120.0),
+        ParamSpec(
+            "sensitivity",
+            "",
+            0.0,
+            4.0,
+            1.0,
+            about="how far a hit bends the sound; 0: every hit plays the preset",
+        ),
+        ParamSpec(
+            "mix",
+            "",
+            0.0,
+            1.0,
+            1.0,
+            about="0: the drum alone, 1: the synth alone, between them by square root",
+        ),
+        ParamSpec(
+            "gain",
+            "dB",
+            -60.0,
+            24.0,
+            0.0,
+            about="level of the synth",
+        ),
+        ParamSpec(
+            "trim",
+            "dB",
+            -40.0,
+            40.0,
+            0.0,
+            about="level of the input, before everything",
+        ),
+        ParamSpec(
+            "loudness_follow",
+            "",
+            0.0,
+            1.0,
+            0.0,
+            about="how much of a hit's loudness the level of its sound takes over",
+        ),
+        ParamSpec(
+            "guard",
+            "dB",
+            -120.0,
+            20.0,
+            -120.0,
+            about="level of our own sound in the microphone, relative to it; "
+            "what is below does not count as a hit",
+        ),
     )
 )
-"""What a player turns besides preset, detector and the ranges of features.
-
-sensitivity: how far a hit bends the sound. mix: 1 is the synth alone, 0 the input.
-gain: of the synth. trim: of the input, before everything. loudness_follow: share of the
-hit's loudness against the reference hit that the voice's level takes over. guard: level
-at which our own output is expected in the input, relative to it.
-"""
+"""What a player turns besides preset, detector and the ranges of features."""
 
 PEAK_RELEASE_MS = 50.0
 KNOB_MS = 5.0
