@@ -2,9 +2,11 @@
 
 import os
 import platform
+import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -13,9 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsnare import __version__, train
-from jaxsnare.drummer import groove
+from jaxsnare.drummer import SnareDrum, groove
 from jaxsnare.features import OnsetFeatures, TargetFeatures
 from jaxsnare.features.normalise import Normaliser
+from jaxsnare.live.engine import Engine
 from jaxsnare.mapping import make_mapping
 from jaxsnare.model import Model
 from jaxsnare.onset import ONSET_SPECS
@@ -26,7 +29,11 @@ from jaxsnare.synths import SYNTHS, Snare808, render
 
 RATE = 44_100
 BATCHES = (16, 64)
-KINDS = ("train", "render")
+KINDS = ("train", "render", "live")
+LIVE_BLOCKS = (32, 64, 128, 256)
+LIVE_RATE = 48_000
+HITS_PER_SECOND = 8
+CLICK_S = 0.5
 DEFAULT_SECONDS = 3.0
 
 
@@ -34,19 +41,22 @@ def run(
     kind: str,
     seconds: float | None = None,
     progress: Callable[[str], Any] | None = None,
+    **options: Any,
 ) -> dict[str, Any]:
-    """Run a benchmark: "train" or "render".
+    """Run a benchmark: "train", "render" or "live".
 
-    seconds: time to spend measuring each figure. progress: called with the name of
-    what is measured next. Returns plain values; times are medians in ms.
+    seconds: time to spend measuring each figure (live: length of what is played).
+    progress: called with the name of what is measured next. options: of "live": blocks
+    (samples), rate (Hz), stream (whether to play through the sound device as well).
+    Returns plain values; times are medians in ms.
     """
-    measures = {"train": _train, "render": _render}
+    measures = {"train": _train, "render": _render, "live": _live}
     if kind not in measures:
         raise ValueError(unknown("benchmark", kind, KINDS))
-    figures = measures[kind](seconds or DEFAULT_SECONDS, progress or _say_nothing)
+    progress = progress or _say_nothing
+    figures = measures[kind](seconds or DEFAULT_SECONDS, progress, **options)
     return {
         "benchmark": kind,
-        "sample_rate": RATE,
         **figures,
         "peak_memory_mb": round(_peak_memory_mb()),
         "machine": machine(),
@@ -139,7 +149,7 @@ def _train(seconds: float, progress: Callable[[str], Any]) -> dict[str, Any]:
                 "backward_ms": round(whole - ahead, 2),
             }
         )
-    return {"steps": rows}
+    return {"sample_rate": RATE, "steps": rows}
 
 
 def _render(seconds: float, progress: Callable[[str], Any]) -> dict[str, Any]:
@@ -172,7 +182,153 @@ def _render(seconds: float, progress: Callable[[str], Any]) -> dict[str, Any]:
     remapper, params = model.remapper(), model.params()
     taken = median_ms(lambda: remap(remapper, params, audio).audio, seconds=seconds)
     lasts = 1e3 * len(audio) / RATE
-    return {"renders": rows, "remap_times_real_time": round(lasts / taken)}
+    return {
+        "sample_rate": RATE,
+        "renders": rows,
+        "remap_times_real_time": round(lasts / taken),
+    }
+
+
+def _live(
+    seconds: float,
+    progress: Callable[[str], Any],
+    blocks: Sequence[int] = LIVE_BLOCKS,
+    rate: int = LIVE_RATE,
+    stream: bool = False,
+) -> dict[str, Any]:
+    """The live step at several block lengths, with hits at 8 per second."""
+    model = _untrained()
+    audio = _strokes(seconds, rate)
+    rows, streams = [], []
+    for block in blocks:
+        progress(f"live, blocks of {block}")
+        start = time.perf_counter()
+        engine = Engine(model.remapper(rate), model.params(), block)
+        engine.process(np.zeros(block, np.float32))
+        compiled = time.perf_counter() - start
+        engine.warm_up()
+        times = np.array(
+            [
+                _seconds(engine.process, audio[i : i + block])
+                for i in range(0, len(audio) - block + 1, block)
+            ]
+        )
+        budget = block / rate
+        p50, p99, p999 = np.percentile(times, [50, 99, 99.9])
+        rows.append(
+            {
+                "block": block,
+                "budget_us": round(1e6 * budget, 1),
+                "p50_us": round(1e6 * p50, 1),
+                "p99_us": round(1e6 * p99, 1),
+                "p99.9_us": round(1e6 * p999, 1),
+                "max_us": round(1e6 * times.max(), 1),
+                "p50_share": round(p50 / budget, 4),
+                "p99.9_share": round(p999 / budget, 4),
+                "compile_s": round(compiled, 2),
+            }
+        )
+        if stream:
+            progress(f"live, through the sound device, blocks of {block}")
+            streams.append(_through_device(engine, audio))
+    result = {"sample_rate": rate, "hits_per_second": HITS_PER_SECOND, "blocks": rows}
+    progress("start to sound")
+    result["start_s"] = {"cold": _start_s(rate, None)}
+    with tempfile.TemporaryDirectory() as cache:
+        _start_s(rate, cache)
+        result["start_s"]["cached"] = _start_s(rate, cache)
+    return result | ({"streams": streams} if stream else {})
+
+
+def _seconds(function: Callable[..., Any], *arguments: Any) -> float:
+    start = time.perf_counter()
+    function(*arguments)
+    return time.perf_counter() - start
+
+
+def _strokes(seconds: float, rate: int) -> np.ndarray:
+    """Strokes of several strengths, 8 per second."""
+    drum = SnareDrum(sample_rate=rate)
+    audio = np.zeros(round(seconds * rate), np.float32)
+    for i in range(int(seconds * HITS_PER_SECOND)):
+        stroke = drum.strike(0.3 + 0.2 * (i % 4), seed=i)
+        at = round(i * rate / HITS_PER_SECOND)
+        piece = audio[at : at + len(stroke)]
+        piece += stroke[: len(piece)]
+    return np.clip(audio, -1.0, 1.0)
+
+
+START = """
+import sys, time
+import jax
+jax.config.update("jax_cpu_enable_async_dispatch", False)
+if sys.argv[2]:
+    jax.config.update("jax_compilation_cache_dir", sys.argv[2])
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+from jaxsnare import bench
+from jaxsnare.live.engine import Engine
+import numpy as np
+model = bench._untrained()
+engine = Engine(model.remapper(int(sys.argv[1])), model.params(), 64)
+engine.warm_up()
+engine.process(np.zeros(64, np.float32))
+"""
+
+
+def _start_s(rate: int, cache: str | None) -> float:
+    """Seconds from starting Python to the first block of 64, in a fresh process."""
+    command = [sys.executable, "-c", START, str(rate), cache or ""]
+    start = time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True)
+    return round(time.perf_counter() - start, 2)
+
+
+def _through_device(engine: Engine, audio: np.ndarray) -> dict[str, Any]:
+    """Play through the default device: lost blocks, step times, and the round trip."""
+    from jaxsnare.live.stream import Player
+
+    player = Player(engine, source=audio)
+    with player:
+        while player.alive() and not player.source_ended:
+            time.sleep(0.05)
+        stats = player.stats
+    steps = 1e6 * stats.recent().step_s
+    p50, p999 = np.percentile(steps, [50, 99.9]) if len(steps) else (0.0, 0.0)
+    return {
+        "block": engine.block,
+        "blocks": stats.blocks,
+        "lost_blocks": stats.underflows + stats.overflows,
+        "p50_us": round(float(p50), 1),
+        "p99.9_us": round(float(p999), 1),
+        "round_trip_samples": _round_trip(player.rate, engine.block),
+    }
+
+
+def _round_trip(rate: int, block: int) -> int | None:
+    """Samples from a click that is played until it is heard; None if it is not.
+
+    A cable, a connection of the sound server, or the air must lead the output back.
+    """
+    from jaxsnare.live.devices import find_device, sounddevice
+
+    sd = sounddevice()
+    click = np.zeros((round(CLICK_S * rate), 1), np.float32)
+    click[0] = 0.5
+    try:
+        devices = find_device(None, "input"), find_device(None, "output")
+        heard = sd.playrec(
+            click,
+            rate,
+            1,
+            blocking=True,
+            blocksize=block,
+            latency="low",
+            device=devices,
+        )
+    except (ValueError, sd.PortAudioError):
+        return None
+    loud = np.flatnonzero(np.abs(heard[:, 0]) > 0.1)
+    return int(loud[0]) if len(loud) else None
 
 
 def _peak_memory_mb() -> float:
@@ -199,6 +355,26 @@ def text(result: dict[str, Any]) -> str:
             f"{row['synth']:16s} {row['render_ms']:7.2f} ms for 1 s "
             f"({row['times_real_time']}x real time); {row['batch']} at once: "
             f"{row['batch_times_real_time']}x"
+        )
+    for row in result.get("blocks", ()):
+        lines.append(
+            f"live step, block {row['block']:4d}: median {row['p50_us']:7.1f} us "
+            f"({100 * row['p50_share']:.1f} % of {row['budget_us']:.0f}), 99 % under "
+            f"{row['p99_us']:.1f}, 99.9 % under {row['p99.9_us']:.1f} "
+            f"({100 * row['p99.9_share']:.0f} %), longest {row['max_us']:.1f}"
+        )
+    for row in result.get("streams", ()):
+        trip = row["round_trip_samples"]
+        lines.append(
+            f"through the device, block {row['block']:4d}: {row['lost_blocks']} of "
+            f"{row['blocks']} blocks lost, median {row['p50_us']:.1f} us; round trip "
+            + (f"{trip} samples" if trip is not None else "not heard (no way back)")
+        )
+    if "start_s" in result:
+        start = result["start_s"]
+        lines.append(
+            f"start to first block: {start['cold']} s, with the compile cache "
+            f"{start['cached']} s"
         )
     if "remap_times_real_time" in result:
         lines.append(f"remap of a groove {result['remap_times_real_time']}x real time")

@@ -36,7 +36,8 @@ class Model:
 
     `synth` runs at the rate of the model; `specs` are the ranges it was trained with;
     `normaliser` and `centre` (arrays [F]) belong to `features`; `onset` are the
-    detector's settings by name; `training` is a record for people.
+    detector's settings by name; `play` are knobs of PLAY_SPECS that are not at their
+    default (the trim of a calibrated microphone); `training` is a record for people.
     """
 
     synth: Synth
@@ -48,6 +49,7 @@ class Model:
     normaliser: Normaliser
     centre: Array
     onset: dict[str, float]
+    play: dict[str, float] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -79,11 +81,11 @@ class Model:
         )
 
     def params(self, **turned: float) -> RemapParams:
-        """Params of the step. Turned: sensitivity, mix, gain, by name; in their range.
+        """Params of the step. Turned: knobs of PLAY_SPECS by name, in their range.
 
         Raises ValueError for what is unknown or out of range.
         """
-        play = PLAY_SPECS.defaults | turned
+        play = PLAY_SPECS.defaults | self.play | turned
         return RemapParams(
             _float32(self.onset), self.map_params(), _float32(PLAY_SPECS.check(play))
         )
@@ -139,6 +141,7 @@ class Model:
             },
             "centre": np.asarray(self.centre, float).tolist(),
             "onset": self.onset,
+            "play": self.play,
             "training": self.training,
         }
 
@@ -215,6 +218,7 @@ def _read(folder: Path) -> Model:
             *(_vector(record["normaliser"][k], k, len(names)) for k in ("lo", "hi"))
         )
         centre = _vector(record["centre"], "centre", len(names))
+        play = {k: PLAY_SPECS.check_one(k, v) for k, v in record["play"].items()}
         training = dict(record["training"])
     except KeyError as error:
         raise _Wrong(f"{RECORD} lacks {error.args[0]!r}") from None
@@ -244,6 +248,7 @@ def _read(folder: Path) -> Model:
         normaliser,
         centre,
         onset,
+        play,
         training,
     )
 

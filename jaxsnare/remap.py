@@ -23,8 +23,7 @@ from jaxsnare.component import (
 )
 from jaxsnare.dsp.followers import PeakFollower, Ramp
 from jaxsnare.dsp.framing import push
-from jaxsnare.dsp.shapers import crossfade
-from jaxsnare.dsp.units import amplitude_to_db, db_to_amplitude
+from jaxsnare.dsp.units import amplitude_to_db, db_to_amplitude, safe_sqrt
 from jaxsnare.features import OnsetFeatures
 from jaxsnare.features.normalise import Normaliser, RunningNormaliser, normalise
 from jaxsnare.mapping import Mapping
@@ -150,7 +149,7 @@ class RemapState(NamedTuple):
     running: Any  # of the running normaliser; () where there is none
     values: Float[Array, " P"]  # of the last hit
     synth: SynthState
-    knobs: Any  # of the ramp: mix, gain, trim
+    knobs: Any  # of the ramp: gains of synth and input, gain, trim
     peak: Float[Array, " 2"]  # held peaks: mix, synth alone
     past_peak: Float[Array, " 64"]  # of the mix, over the sub-block before
 
@@ -230,7 +229,7 @@ class Remapper(Component):
 
     @property
     def _knobs(self) -> Ramp:
-        return Ramp(self.sample_rate, count=3)
+        return Ramp(self.sample_rate, count=4)
 
     @cached_property
     def _resample(self) -> np.ndarray:
@@ -276,11 +275,18 @@ class Remapper(Component):
     def _piece(self, params, state, x):
         """At most a sub-block: at most one onset, and at most one voice starts."""
         play = params.play
+        # Equal power. Its gains are ramped and not the mix, whose square root near 0
+        # is so steep that a ramp of it still clicks.
         turned = jnp.stack(
-            [play["mix"], db_to_amplitude(play["gain"]), db_to_amplitude(play["trim"])]
+            [
+                safe_sqrt(play["mix"]),
+                safe_sqrt(1.0 - play["mix"]),
+                db_to_amplitude(play["gain"]),
+                db_to_amplitude(play["trim"]),
+            ]
         )
         knob_ms = jnp.asarray(KNOB_MS, x.dtype)
-        knobs, (mix, out_gain, trim) = self._knobs.step(
+        knobs, (wet_gain, dry_gain, out_gain, trim) = self._knobs.step(
             (turned, knob_ms), state.knobs, x
         )
         x = x * trim
@@ -305,7 +311,7 @@ class Remapper(Component):
             rest = jnp.zeros_like(state.values)
             return running, (
                 Modulation(none, rest, state.values),
-                jnp.ones_like(mix[0]),
+                jnp.ones_like(trim[0]),
             )
 
         running, (hit, level) = jax.lax.cond(trigger.any(), answer, hold, state.running)
@@ -313,7 +319,7 @@ class Remapper(Component):
         synth, audio = self.synth.step(values, state.synth, trigger, level)
 
         wet = audio * out_gain
-        both = jnp.stack([crossfade(wet, x, mix), wet])
+        both = jnp.stack([wet_gain * wet + dry_gain * x, wet])
         follower = PeakFollower(self.sample_rate)
         release = jnp.asarray(PEAK_RELEASE_MS, x.dtype)
         peak, peaks = jax.vmap(follower.step, (None, 0, 0))(release, state.peak, both)

@@ -252,7 +252,7 @@ def train(
         normaliser,
         normalised[reference],
         ONSET_SPECS.check(ONSET_SPECS.defaults | (onset or {})),
-        record,
+        training=record,
     )
     return Training(
         model, hits, split, reference, wanted, achieved, modulation, loudness

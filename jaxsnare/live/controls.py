@@ -104,7 +104,9 @@ class Controls:
         spec = self.model.specs[name]
         if spec.scale == "log":
             return float(np.log(value / spec.lo) / np.log(spec.hi / spec.lo))
-        return (value - spec.lo) / (spec.hi - spec.lo)
+        # In float32, as ParamSet.to_unit: a knob at rest changes no bit of the sound.
+        lo, span = np.float32(spec.lo), np.float32(spec.hi - spec.lo)
+        return float((np.float32(value) - lo) / span)
 
     def _packed(self) -> Any:
         vector = self._base.copy()

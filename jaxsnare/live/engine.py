@@ -153,6 +153,18 @@ class Engine:
     def forget(self) -> None:
         """Back to silence; the clock goes on."""
         self._state = tuple(jnp.copy(v) for v in self._start)
+        self._stale_ranges = False
+
+    def forget_ranges(self) -> None:
+        """Let the running normaliser start afresh at the next block; any thread."""
+        self._stale_ranges = True
+
+    def _fresh_ranges(self) -> None:
+        packing = self._state_packing
+        state = packing.unpack(tuple(np.asarray(v) for v in self._state))
+        start = packing.unpack(tuple(np.asarray(v) for v in self._start))
+        self._state = packing.pack(state._replace(running=start.running), np)
+        self._stale_ranges = False
 
     def warm_up(self) -> None:
         """Play some blocks and settle the garbage collector, then start afresh."""
@@ -176,6 +188,8 @@ class Engine:
         if not np.isfinite(x).all():
             self.bad_input += 1
             x = np.zeros(self.block, np.float32)
+        if self._stale_ranges:
+            self._fresh_ranges()
         self._state, out = self._step(self.vector, self._state, x)
         vector = np.asarray(out)
         if not np.isfinite(vector).all():

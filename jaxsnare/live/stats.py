@@ -1,0 +1,53 @@
+"""What a playing stream counts and measures, for another thread to read."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jaxsnare.live.engine import Hit, Played
+
+LAST_BLOCKS = 4096  # over which step times and levels are kept
+
+
+class Recent(NamedTuple):
+    """The last blocks, oldest first: arrays [N]."""
+
+    step_s: NDArray[np.float64]
+    input_peak: NDArray[np.float64]
+    output_peak: NDArray[np.float64]
+    level_db: NDArray[np.float64]  # highest detection signal
+
+
+class Stats:
+    """What the callback counts; any thread may read it while it is written."""
+
+    def __init__(self) -> None:
+        self.blocks = 0  # answered by the engine
+        self.underflows = self.overflows = 0  # reported by the device
+        self.faults = 0  # exceptions; answered by silence
+        self.other_lengths = 0  # blocks of a length not asked for; silence
+        self.starved = self.dropped = 0  # blocks, between two streams
+        self.onsets = self.hits = 0
+        self.last_hit: Hit | None = None
+        self.fault = ""  # the last exception
+        self._ring = np.zeros((LAST_BLOCKS, 4))
+
+    def add(self, step_s: float, played: Played) -> None:
+        """A block that the engine answered."""
+        row = self._ring[self.blocks % LAST_BLOCKS]
+        row[0] = step_s
+        row[1] = np.abs(played.input).max()
+        row[2] = np.abs(played.audio).max()
+        row[3] = played.level_db
+        self.blocks += 1
+        self.onsets += played.onsets
+        if played.hits:
+            self.hits += len(played.hits)
+            self.last_hit = played.hits[-1]
+
+    def recent(self, blocks: int = LAST_BLOCKS) -> Recent:
+        """The last blocks, at most LAST_BLOCKS; fewer where fewer were played."""
+        end = self.blocks
+        rows = np.arange(max(0, end - min(blocks, LAST_BLOCKS)), end) % LAST_BLOCKS
+        return Recent(*self._ring[rows].T)

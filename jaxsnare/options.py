@@ -1,0 +1,374 @@
+"""The options of every command, declared when the command is named.
+
+Ranges, units, defaults and words come from where a parameter is declared.
+"""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from jaxsnare.params import ParamSet
+
+
+class Parser(argparse.ArgumentParser):
+    """Complains with a ValueError, so that every error is one line."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(allow_abbrev=False, **kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{message} (see {self.prog} --help)")
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+
+
+def _range(
+    parser: Any,
+    flag: str,
+    words: str,
+    lo: float,
+    hi: float,
+    unit: str = "",
+    default: float | None = None,
+    usual: str = "",
+) -> None:
+    """An option for a number from lo to hi; whole, if these are.
+
+    usual: what help says of the default where it is None.
+    """
+    reach = f"{lo:.10g} to {hi:.10g} {unit}".rstrip()
+    is_whole = isinstance(lo, int)
+
+    def parse(text: str) -> float:
+        value = _number(text)
+        if not lo <= value <= hi or (is_whole and value != int(value)):
+            allowed = f"whole numbers from {reach}" if is_whole else reach
+            raise argparse.ArgumentTypeError(f"{text!r}; allowed: {allowed}")
+        return int(value) if is_whole else value
+
+    parser.add_argument(
+        flag,
+        type=parse,
+        default=default,
+        metavar=unit or "N",
+        help=f"{words}; {reach} (default {usual or default})",
+    )
+
+
+def assignment(text: str) -> tuple[str, float]:
+    """NAME=VALUE, as the type of an option."""
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not NAME=VALUE, as in osc1.freq=200"
+        )
+    return name, _number(value)
+
+
+def _knobs(parser: Parser, title: str, specs: "ParamSet", default: str = "") -> None:
+    """An option for every parameter of a set: onset.fast_up is --onset-fast-up."""
+    group = parser.add_argument_group(title)
+    for spec in specs:
+        usual = default or f"{spec.default:.4g}"
+        reach = f"{spec.lo:g} to {spec.hi:g} {spec.unit}".rstrip()
+        group.add_argument(
+            "--" + spec.name.replace(".", "-").replace("_", "-"),
+            dest=spec.name,
+            type=_number,
+            metavar=spec.unit or "X",
+            help=f"{spec.about}; {reach} (default {usual})",
+        )
+
+
+def _synth_options(parser: Parser) -> None:
+    parser.add_argument(
+        "--synth", default="Snare808", help="see jaxsnare synths (default Snare808)"
+    )
+    parser.add_argument(
+        "--preset",
+        metavar="NAME|FILE",
+        help="one of jaxsnare presets, 'default', or a .json file "
+        "(default 808_snare_1; of another synth: default)",
+    )
+    _set_option(parser)
+
+
+def _set_option(parser: Parser) -> None:
+    parser.add_argument(
+        "--set",
+        action="append",
+        type=assignment,
+        default=[],
+        metavar="NAME=VALUE",
+        help="change a parameter of the preset, in its unit, as in osc1.freq=200; may "
+        "come more than once; for names and ranges see jaxsnare synths",
+    )
+
+
+def _overwrite(parser: Parser) -> None:
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace what is there already"
+    )
+
+
+def demo(parser: Parser) -> None:
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("jaxsnare-demo"),
+        metavar="DIR",
+        help="folder to make (default jaxsnare-demo)",
+    )
+    usual = "as many as make a short demo"
+    _range(parser, "--epochs", "passes over the hits", 1, 100_000, usual=usual)
+    _overwrite(parser)
+
+
+def train(parser: Parser) -> None:
+    from jaxsnare.mapping import HIDDEN
+    from jaxsnare.onset import ONSET_SPECS
+
+    parser.add_argument(
+        "inputs",
+        nargs="+",
+        metavar="INPUT",
+        help="recordings of many hits, or folders of single hits (one a file)",
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="MODEL", help="folder to make"
+    )
+    _synth_options(parser)
+    parser.add_argument(
+        "--damping",
+        action="append",
+        type=assignment,
+        default=[],
+        metavar="NAME=VALUE",
+        help="how far hits may move a parameter, 0 (not at all) to 1; may come more "
+        "than once",
+    )
+    parser.add_argument(
+        "--report",
+        type=Path,
+        metavar="FILE.png",
+        help="where the picture goes (default MODEL/report.png)",
+    )
+    _overwrite(parser)
+    _knobs(parser, "hearing hits, in training and in playing", ONSET_SPECS)
+
+    recipe = parser.add_argument_group("training")
+    recipe.add_argument(
+        "--mapping",
+        default="mlp",
+        help=f"network: {', '.join(HIDDEN)} (default mlp)",
+    )
+    window = "what is heard of a hit before it is answered: longer follows better"
+    _range(recipe, "--window", window, 32, 8192, "samples", 256)
+    _range(recipe, "--epochs", "passes over the hits", 1, 100_000, default=250)
+    _rate(recipe, usual="that of the first recording if 44100 or 48000, else 48000")
+    _range(recipe, "--batch", "hits per step", 1, 4096, default=16)
+    recipe.add_argument(
+        "--learning-rate",
+        type=_number,
+        metavar="X",
+        help="of Adam, between 0 and 1 (default 0.0005; linear: 0.005)",
+    )
+    recipe.add_argument(
+        "--weights",
+        default="balanced",
+        choices=("balanced", "none"),
+        help="balanced: every feature counts by its range over the hits; none: the "
+        "published loss (default balanced)",
+    )
+    recipe.add_argument(
+        "--reference",
+        default="median_vector",
+        choices=("median_vector", "median_loudness"),
+        help="which hit stands for the drum: the most ordinary in all features, or of "
+        "ordinary loudness (default median_vector)",
+    )
+    _seed(recipe, "of the split into training and test hits and of the first weights")
+
+
+def _rate(parser: Any, default: int | None = None, usual: str = "") -> None:
+    _range(parser, "--rate", "sample rate", 8_000, 192_000, "Hz", default, usual)
+
+
+def _seed(parser: Any, words: str) -> None:
+    _range(parser, "--seed", f"{words}: the same, the same result", 0, 2**31 - 1, "", 0)
+
+
+def remap(parser: Parser) -> None:
+    from jaxsnare.onset import ONSET_SPECS
+    from jaxsnare.remap import PLAY_SPECS
+
+    parser.add_argument("model", type=Path, metavar="MODEL", help="a trained model")
+    parser.add_argument("input", type=Path, metavar="INPUT", help="a performance")
+    parser.add_argument(
+        "output",
+        type=Path,
+        metavar="OUTPUT",
+        help="audio file to make, .wav, .flac, .aiff or .ogg; of the input's sample "
+        "rate and length",
+    )
+    _overwrite(parser)
+    _knobs(parser, "playing", PLAY_SPECS)
+    _set_option(parser)
+    parser.add_argument(
+        "--running-normaliser",
+        action="store_true",
+        help="judge hits by the range played so far instead of the training hits': for "
+        "a drum or a microphone that the model was not trained on",
+    )
+    block = "worked on at a time: changes the speed, not the sound"
+    _range(parser, "--block", block, 1, 2**20, "samples", 8192)
+    _knobs(parser, "hearing hits", ONSET_SPECS, "the model's")
+
+
+def render(parser: Parser) -> None:
+    parser.add_argument(
+        "output",
+        type=Path,
+        metavar="OUTPUT",
+        help="audio file to make: .wav, .flac, .aiff or .ogg",
+    )
+    _synth_options(parser)
+    _range(parser, "--seconds", "length", 0.001, 60.0, "s", 1.0)
+    _rate(parser, 48_000)
+    _seed(parser, "of the noise")
+    _overwrite(parser)
+
+
+def files(parser: Parser) -> None:
+    from jaxsnare.onset import ONSET_SPECS
+
+    parser.add_argument("files", nargs="+", metavar="FILE", help="audio files")
+    _knobs(parser, "hearing hits", ONSET_SPECS)
+
+
+def features(parser: Parser) -> None:
+    window = "what the onset features are measured on"
+    _range(parser, "--window", window, 32, 8192, "samples", 256)
+    files(parser)
+
+
+def show(parser: Parser) -> None:
+    parser.add_argument("model", type=Path, metavar="MODEL", help="a trained model")
+
+
+def presets(parser: Parser) -> None:
+    parser.add_argument("--synth", help="only those of this synth")
+
+
+def synths(parser: Parser) -> None:
+    _rate(parser, 48_000)
+
+
+def _block_lengths(text: str) -> tuple[int, ...]:
+    """N,N as the type of an option."""
+    lengths = tuple(int(part) for part in text.split(",") if part.isdecimal())
+    if len(lengths) != len(text.split(",")) or not all(1 <= n <= 8192 for n in lengths):
+        raise argparse.ArgumentTypeError(
+            f"{text!r}; allowed: whole numbers from 1 to 8192, as in 64,128"
+        )
+    return lengths
+
+
+def bench(parser: Parser) -> None:
+    kinds = ("train", "render", "live")
+    parser.add_argument("kind", choices=kinds, help="what to measure")
+    words = "time for each measurement"
+    _range(parser, "--seconds", words, 0.1, 3600.0, "s", usual="enough")
+    live = parser.add_argument_group("live")
+    live.add_argument(
+        "--blocks",
+        type=_block_lengths,
+        default=(32, 64, 128, 256),
+        metavar="N,N",
+        help="block lengths in samples (default 32,64,128,256)",
+    )
+    _range(live, "--rate", "sample rate", 8_000, 192_000, "Hz", 48_000)
+    live.add_argument(
+        "--stream",
+        action="store_true",
+        help="measure through the default sound device as well, and the round trip "
+        "of a click if the output leads back to the input",
+    )
+
+
+def live(parser: Parser) -> None:
+    from jaxsnare.onset import ONSET_SPECS
+    from jaxsnare.remap import PLAY_SPECS
+
+    parser.add_argument(
+        "models",
+        nargs="+",
+        type=Path,
+        metavar="MODEL",
+        help="trained models; the keys 1 to 9 switch between several",
+    )
+    _device_options(parser)
+    _range(parser, "--duration", "end after this time", 0.1, 1e6, "s", usual="never")
+    parser.add_argument(
+        "--record",
+        type=Path,
+        metavar="DIR",
+        help="record input, synth and mix there, and a log of every hit",
+    )
+    parser.add_argument(
+        "--format",
+        choices=("wav", "flac"),
+        default="wav",
+        help="of the recording (default wav)",
+    )
+    parser.add_argument(
+        "--running-normaliser",
+        action="store_true",
+        help="judge hits by the range played so far instead of the training hits'",
+    )
+    _knobs(parser, "playing", PLAY_SPECS, "the model's")
+    _set_option(parser)
+    _knobs(parser, "hearing hits", ONSET_SPECS, "the model's")
+    _overwrite(parser)
+
+
+def calibrate(parser: Parser) -> None:
+    words = "a trained model, in which the trim is kept"
+    parser.add_argument("models", nargs=1, type=Path, metavar="MODEL", help=words)
+    _device_options(parser)
+
+
+def _device_options(parser: Parser) -> None:
+    for flag, words in (
+        ("--input", "device of the microphone"),
+        ("--output", "device of the speakers"),
+    ):
+        words += ", by name or number: see jaxsnare devices (default: the system's)"
+        parser.add_argument(flag, metavar="DEVICE", help=words)
+    parser.add_argument(
+        "--channels",
+        metavar="N,N",
+        help="input channels, from 1; several are averaged (default 1)",
+    )
+    parser.add_argument(
+        "--out-channels", metavar="N,N", help="output channels, from 1 (default 1,2)"
+    )
+    _range(parser, "--block", "samples the device asks for", 1, 8192, "samples", 64)
+    _rate(parser, None, "the model's")
+    parser.add_argument(
+        "--play",
+        type=Path,
+        metavar="FILE",
+        help="a recording that takes the place of the microphone, in real time",
+    )
+
+
+def nothing(parser: Parser) -> None:
+    pass
