@@ -33,6 +33,11 @@ class Mapping:
     hidden: tuple[int, ...] = (32,)
     init_std: float = 1e-3
 
+    def __post_init__(self) -> None:
+        sizes = (self.inputs, *self.hidden, self.outputs)
+        if not all(isinstance(size, int) and size > 0 for size in sizes):
+            raise ValueError(f"layer sizes must be whole numbers > 0, got {sizes}")
+
     def init(self, key: Array) -> dict[str, Any]:
         """Fresh weights from a random key."""
         from flax import nnx

@@ -1,10 +1,10 @@
 """A trained model: all that playing needs, saved as a folder of JSON and weights."""
 
+import io
 import json
 import os
 import shutil
 import tempfile
-import zipfile
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -157,6 +157,8 @@ class Model:
             _try_out(model)
         except _Wrong as error:
             raise ValueError(f"model {folder}: {error}") from None
+        except Exception as error:  # what is of another type may fail anywhere
+            raise ValueError(f"model {folder}: {RECORD}: {error}") from error
         return model
 
 
@@ -280,9 +282,10 @@ def _read_weights(path: Path, mapping: Mapping) -> dict[str, Any]:
     if not path.is_file():
         raise _Wrong(f"{path.name} is missing")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # from memory: NumPy leaves a file that is no archive open
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
             stored = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # a damaged archive raises errors of every kind
         raise _Wrong(f"{path.name} cannot be read ({error})") from None
 
     def take(shapes: dict[Any, Any], prefix: str = "") -> dict[str, Any]:

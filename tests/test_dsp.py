@@ -273,7 +273,7 @@ def noisy_hit(length, seed=0):
 
 @pytest.mark.parametrize("q", [0.5, 0.707, 10.0])
 @pytest.mark.parametrize("kind", ["lowpass", "highpass"])
-@pytest.mark.parametrize("method", ["auto", *FORMS])
+@pytest.mark.parametrize("method", FORMS)
 def test_biquads_are_scipys_over_the_whole_range(kind, method, q, error_db):
     """-80 dB of the output; where a highpass stops all, 1e-6 of the input."""
     x, filter_ = noisy_hit(4096), Biquad(kind, 44_100, method=method)
@@ -339,7 +339,7 @@ def test_the_published_gradients_of_biquads(golden, x64, kind, size):
 @pytest.mark.parametrize("method", FORMS)
 def test_gradients_of_biquads_are_finite_differences(method, x64):
     """With respect to cutoff, q, input and state, against SciPy's own slope."""
-    length = 80
+    length = 40
     x, w = noisy_hit(length), np.cos(np.arange(length))
     filter_, freq, q = Biquad("highpass", 44_100, method=method), 5000.0, 1.5
     start = f64([0.3, -0.2])
@@ -358,14 +358,15 @@ def test_gradients_of_biquads_are_finite_differences(method, x64):
     d_freq, d_q, d_x, d_state = gradient(freq, q, f64(x), f64([0.0, 0.0]))
     assert d_freq == pytest.approx(slope(lambda h: loss(freq + h, q, x), 1e-3), 1e-6)
     assert d_q == pytest.approx(slope(lambda h: loss(freq, q + h, x), 1e-5), 1e-6)
-    for i in (0, 17, 79):
+    for i in (0, 17, 39):
         wanted = loss(freq, q, np.eye(length)[i])  # linear in its input
         assert d_x[i] == pytest.approx(wanted, 1e-6)
 
     # linear in its state: the response to each part of it, by stepping
     @jax.jit
     def response(state):
-        return jnp.sum(w * filter_.step((freq, q), state, f64(0 * x))[1])
+        at = (f64(freq), f64(q))
+        return jnp.sum(w * filter_.step(at, state, f64(0 * x))[1])
 
     for i, unit in enumerate(np.eye(2)):
         assert d_state[i] == pytest.approx(float(response(f64(unit))), 1e-6)
@@ -377,7 +378,7 @@ def test_gradients_of_biquads_are_finite_differences(method, x64):
 
 @pytest.mark.parametrize("method", FORMS)
 def test_forward_mode_is_reverse_mode(method, x64):
-    x = f64(noisy_hit(80))
+    x = f64(noisy_hit(40))
     filter_ = Biquad("lowpass", 44_100, method=method)
 
     def loss(params):
@@ -432,7 +433,8 @@ def test_the_limiter_is_transparent_up_to_full_scale_and_never_above():
     np.testing.assert_array_equal(run(limiter, release, x), x)
 
     loud = x.copy()
-    loud[5000:6000] *= 7.0
+    loud[5000:6000] *= 70.0
+    assert np.abs(loud).max() > 4.0
     got = np.asarray(run(limiter, release, loud))
     assert np.abs(got).max() <= 1.0
     np.testing.assert_array_equal(got[:5000], x[:5000])

@@ -105,6 +105,12 @@ def test_an_unknown_mapping_names_the_choices():
         make_mapping("mpl", 3, 14)
 
 
+@pytest.mark.parametrize("sizes", [(0, 14, (8,)), (3, 14, (0,)), (3, 14, ("x",))])
+def test_layers_have_whole_sizes(sizes):
+    with pytest.raises(ValueError, match="layer sizes must be whole numbers > 0"):
+        Mapping(*sizes)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "rate", "steps"), [("linear", 5e-3, 20), ("mlp", 5e-4, 10)]

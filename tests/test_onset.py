@@ -156,6 +156,20 @@ def test_a_file_gives_the_same_onsets_in_blocks_of_any_size(performance, block):
     np.testing.assert_allclose(got.level, wanted.level, atol=1e-3)
 
 
+def test_a_rise_during_the_lockout_is_lost():
+    """Only a rise fires: not the end of the lockout in the middle of a sound."""
+    rng = np.random.default_rng(0)
+    x = np.zeros(9000, np.float32)
+    for start, end in ((100, 300), (4000, 9000)):
+        x[start:end] = rng.uniform(-0.5, 0.5, end - start)
+    signal, onsets = oracle(x, RATE, **(DEFAULTS | {"wait": 5000}))
+    assert signal[5150] > 16.0
+    assert len(onsets) == 1
+    got = find_onsets(DETECTOR, settings(5000), x)
+    np.testing.assert_array_equal(got, onsets)
+    assert len(find_onsets(DETECTOR, settings(1000), x)) == 2
+
+
 def test_silence_has_no_onsets():
     out = run_blocks(DETECTOR, settings(), np.zeros(20_000, np.float32))
     assert not out.fired.any()

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.signal
 import soundfile
-import soxr
 
 from jaxsnare import Snare808, render
 from jaxsnare.features import OnsetFeatures
@@ -33,7 +33,9 @@ def performances(shared):
 
 @pytest.fixture(scope="module")
 def groove(performances):
-    return soundfile.read(performances / "gogodze2_snare__groove.flac", dtype="f4")[0]
+    return soundfile.read(
+        performances / "gogodze2_snare__groove.flac", dtype="float32"
+    )[0]
 
 
 @pytest.fixture(scope="module")
@@ -92,12 +94,14 @@ def test_blocks_of_any_size_play_the_same(model, groove, played, error_db, block
 
 def test_single_samples_play_the_same(model, performances, error_db):
     """A piece of a roll, sample by sample."""
-    roll = soundfile.read(performances / "gogodze2_snare__roll.flac", dtype="f4")[0]
-    piece = roll[150_000:158_000]
+    roll = soundfile.read(performances / "fs_14x05_maple__roll.flac", dtype="float32")[
+        0
+    ]
+    piece = roll[22_500:28_500]
     params = model.params(gain=-7.0)
     got = remap(model.remapper(), params, piece, block=1)
     wanted = remap(model.remapper(), params, piece, block=64)
-    assert len(got.triggers) >= 2
+    assert len(got.triggers) == 3
     np.testing.assert_array_equal(got.onsets, wanted.onsets)
     np.testing.assert_array_equal(got.triggers, wanted.triggers)
     assert error_db(got.audio, wanted.audio) < -80
@@ -133,18 +137,22 @@ def test_what_is_heard_live_is_what_is_trained_on(model, played, heard):
 
 
 def test_a_model_plays_at_another_rate(model, groove, played):
-    """Features within 0.05 of the normalised range on most hits."""
+    """Features within 0.05 of the normalised range.
+
+    Resampled by Fourier transform, which keeps all of the band as a recording at
+    48 kHz would; what soxr leaves out above 21 kHz, flatness hears (0.06).
+    """
     remapper = model.remapper(48_000)
     assert remapper.window == 279  # 256 * 48 / 44.1, rounded up
     assert remapper.latency == 279 - 17
-    there = soxr.resample(groove, RATE, 48_000, quality="VHQ")
+    there = np.asarray(scipy.signal.resample(groove, len(groove) * 160 // 147))
     got = remap(remapper, model.params(gain=-7.0), there)
     apart = np.abs(got.onsets[None] / 48_000 - played.onsets[:, None] / RATE)
     mine, theirs = np.nonzero(apart < 1e-3)
     assert len(mine) >= 0.95 * len(played.onsets)
     error = np.abs(got.hits.features[theirs] - played.hits.features[mine])
     assert np.median(error) < 0.01
-    assert np.mean(error.max(axis=1) < 0.05) > 0.9
+    assert error.max() < 0.05
 
 
 def test_without_sensitivity_it_plays_the_preset(model, groove):
@@ -197,8 +205,8 @@ def test_many_voices_wait_at_once(model):
     np.testing.assert_array_equal(got.triggers, inside + 2032)
     windows = np.stack([np.pad(x, (16, 0))[o : o + 2048] for o in inside])
     wanted = measured(long.features, windows)
-    wanted = (wanted - long.normaliser.lo) / (long.normaliser.hi - long.normaliser.lo)
-    wanted = wanted - np.asarray(model.centre)
+    lo, hi = map(np.asarray, long.normaliser)
+    wanted = (wanted - lo) / (hi - lo) - np.asarray(model.centre)
     np.testing.assert_allclose(got.hits.features, wanted, atol=1e-4)
 
 
