@@ -11,7 +11,8 @@ import soundfile
 import soxr
 from numpy.typing import ArrayLike, NDArray
 
-MIN_RATE_HZ, MAX_RATE_HZ = 8_000, 192_000
+from jaxsnare.component import MAX_RATE_HZ, MIN_RATE_HZ, check_rate
+
 """Sample rates that are allowed, of files and of models."""
 
 SUFFIXES = (
@@ -134,15 +135,6 @@ def resample(audio: ArrayLike, from_hz: int, to_hz: int) -> NDArray[np.float32]:
     shortest = -(-from_hz // to_hz)  # one sample at the new rate
     audio = np.pad(audio, (0, max(0, shortest - len(audio))))
     return soxr.resample(audio, from_hz, to_hz, quality="VHQ")
-
-
-def check_rate(sample_rate: int) -> None:
-    """A ValueError unless the rate is allowed."""
-    if not MIN_RATE_HZ <= sample_rate <= MAX_RATE_HZ or int(sample_rate) != sample_rate:
-        raise ValueError(
-            f"sample_rate is {sample_rate} Hz; allowed: whole numbers from "
-            f"{MIN_RATE_HZ} to {MAX_RATE_HZ} Hz"
-        )
 
 
 def peak_dbfs(audio: ArrayLike) -> float:

@@ -148,9 +148,13 @@ def _keep_compilations() -> None:
     elif sys.platform == "darwin":
         base = "~/Library/Caches"
     else:
-        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+        base = os.environ.get("XDG_CACHE_HOME", "")
+        base = base if os.path.isabs(base) else "~/.cache"
     # By machine: what one compiled may not run on another that shares the home.
-    folder = Path(base).expanduser() / "jaxsnare" / (platform.node() or "local")
+    try:
+        folder = Path(base).expanduser() / "jaxsnare" / (platform.node() or "local")
+    except RuntimeError:  # no home: a container's nameless user
+        return
     warnings.filterwarnings("ignore", "Error (read|writ)ing persistent compilation")
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)

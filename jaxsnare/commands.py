@@ -19,7 +19,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsnare.audio import (
-    peak_dbfs,
     read_audio,
     read_audio_native,
     write_audio,
@@ -27,7 +26,6 @@ from jaxsnare.audio import (
 from jaxsnare.data import audio_files
 from jaxsnare.dsp.noise import SeededNoise
 from jaxsnare.features import TargetFeatures
-from jaxsnare.mapping import make_mapping
 from jaxsnare.model import Model, check_destination
 from jaxsnare.onset import ONSET_SPECS, pre_roll_samples
 from jaxsnare.params import ParamSet
@@ -43,6 +41,7 @@ from jaxsnare.terminal import (
     duration,
     finite_peak,
     note,
+    nothing_heard,
     patient_ctrl_c,
     plural,
     progress_bar,
@@ -100,7 +99,6 @@ def run_train(args: argparse.Namespace) -> Answer:
         reference=args.reference,
         seed=args.seed,
     )
-    make_mapping(recipe.mapping, 1, 1)  # for its complaint
     onset = given(args, ONSET_SPECS)
     synth = find_synth(args.synth)(args.rate or usual_rate(args.inputs))
     preset = chosen_preset(args, synth)
@@ -110,7 +108,7 @@ def run_train(args: argparse.Namespace) -> Answer:
     for path in hits.missed:
         note(args, f"{path}: no hit found, left out")
     started = time.monotonic()
-    training, _ = train_with_bar(args, hits, synth, preset, recipe, onset)
+    training, _ = train_with_bar(args, hits, synth, preset, recipe)
     seconds = time.monotonic() - started
 
     model = training.model
@@ -165,9 +163,7 @@ def usual_rate(inputs: Sequence[str]) -> int:
     return rate if rate in (44_100, 48_000) else 48_000
 
 
-def train_with_bar(
-    args, hits, synth, preset, recipe, onset
-) -> tuple[Training, float | None]:
+def train_with_bar(args, hits, synth, preset, recipe) -> tuple[Training, float | None]:
     """Train, and the seconds of an epoch (without compiling; None after just one)."""
     ended: list[float] = []
     with progress_bar(args, "training") as progress, patient_ctrl_c(args) as pause:
@@ -181,7 +177,7 @@ def train_with_bar(
             progress(p.epoch, p.epochs, state)
             pause()
 
-        training = train(hits, synth, preset, recipe, onset, after_epoch)
+        training = train(hits, synth, preset, recipe, after_epoch)
     if training.model.training["epochs"] == 0:
         raise KeyboardInterrupt  # nothing has been learnt that could be kept
     return training, float(np.median(np.diff(ended))) if len(ended) > 1 else None
@@ -257,11 +253,7 @@ def run_remap(args: argparse.Namespace) -> Answer:
     if clipped:
         note(args, f"{output}: {plural(clipped, 'sample')} clipped; lower --gain")
     if len(played.onsets) == 0:
-        note(
-            args,
-            f"{args.input}: no hit found (peak level {peak_dbfs(audio):.1f} dBFS): "
-            "lower --onset-on or raise the level of the recording",
-        )
+        note(args, nothing_heard(args.input, audio))
     latency = model.remapper(rate).latency
     text = (
         f"{output}: {plural(len(played.onsets), 'hit')} in "

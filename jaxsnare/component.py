@@ -21,6 +21,8 @@ import numpy as np
 SUB_BLOCK = 64
 """Samples: longest piece a synth or remapper works on at once inside a step."""
 
+MIN_RATE_HZ, MAX_RATE_HZ = 8_000, 192_000
+
 FADE_MS = 2.0
 """Milliseconds over which a voice that is still sounding is faded out."""
 
@@ -48,8 +50,22 @@ def fade_samples(sample_rate: int) -> int:
 
 
 def min_gap_samples(sample_rate: int) -> int:
-    """Least distance in samples of two triggers: a sub-block and a whole fade."""
-    return max(SUB_BLOCK, fade_samples(sample_rate))
+    """Least distance in samples of two triggers.
+
+    A fade must be over in the sub-block before the next one begins, wherever the
+    borders of the sub-blocks lie.
+    """
+    return fade_samples(sample_rate) + SUB_BLOCK - 1
+
+
+def check_rate(sample_rate: int) -> None:
+    """A ValueError unless a sample rate is one of those that every part allows."""
+    whole = isinstance(sample_rate, int | np.integer)
+    if not whole or not MIN_RATE_HZ <= sample_rate <= MAX_RATE_HZ:
+        raise ValueError(
+            f"sample_rate is {sample_rate!r} Hz; allowed: whole numbers from "
+            f"{MIN_RATE_HZ} to {MAX_RATE_HZ} Hz"
+        )
 
 
 def scan_blocks(
@@ -109,16 +125,41 @@ def iterate_blocks(
     """Run a recording [T] through a component's jit-compiled step, block by block.
 
     Yields (samples of the recording in the block, out). The last block is padded with
-    zeros, so that one compilation serves the whole recording.
+    zeros, so that one compilation serves the whole recording (short ones are padded to
+    a power of two). Raises ValueError for anything but finite mono audio in floating
+    point, and for blocks of no samples.
     """
-    audio = np.asarray(audio, np.float32)
-    block = min(block, max(SUB_BLOCK, len(audio)))
+    audio = check_audio(audio)
+    if block < 1:
+        raise ValueError(f"block is {block} samples; allowed: 1 or more")
+    block = min(block, max(SUB_BLOCK, 1 << (len(audio) - 1).bit_length()))
     state = component.init()
     for start in range(0, len(audio), block):
         piece = audio[start : start + block]
         padded = np.pad(piece, (0, block - len(piece)))
         state, out = _jit_step(component, params, state, padded)
         yield len(piece), out
+
+
+def check_audio(audio: Any) -> np.ndarray:
+    """Audio [T] as float32; ValueError unless floating point, mono and finite."""
+    audio = np.asarray(audio)
+    if (
+        audio.ndim != 1
+        or len(audio) == 0
+        or not np.issubdtype(audio.dtype, np.floating)
+    ):
+        raise ValueError(
+            f"audio is {audio.dtype} of shape {audio.shape}; wanted: floating point of "
+            "shape (samples > 0,), full scale 1, mono"
+        )
+    bad = ~np.isfinite(audio)
+    if bad.any():
+        raise ValueError(
+            f"audio has {bad.sum()} NaN or infinite samples, the first at "
+            f"{np.argmax(bad)}; wanted: finite ones"
+        )
+    return audio.astype(np.float32)
 
 
 @partial(jax.jit, static_argnums=0)

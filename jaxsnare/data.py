@@ -29,6 +29,8 @@ class Hits(NamedTuple):
     sources: tuple[str, ...]  # file of each hit
     onsets: NDArray[np.int64]  # sample in that file, at the model's rate
     missed: tuple[str, ...]  # hit files in which no onset was found
+    sample_rate: int  # of windows, audio and onsets, in Hz
+    onset: dict[str, float]  # settings of the detector that found them
 
 
 def audio_files(inputs: Sequence[StrPath]) -> list[tuple[Path, bool]]:
@@ -136,6 +138,7 @@ def collect_hits(
     window: int,
     pre_roll: int,
     samples: int | None = None,
+    onset: dict[str, float] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Hits:
     """The hits of recordings and of folders of hits (see `audio_files`).
@@ -173,6 +176,8 @@ def collect_hits(
         tuple(sources),
         np.concatenate(onsets),
         tuple(missed),
+        sample_rate,
+        dict(onset or {}),
     )
 
 

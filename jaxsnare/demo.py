@@ -20,6 +20,7 @@ from jaxsnare.commands import (
     train_with_bar,
 )
 from jaxsnare.drummer import Performance, groove, practice
+from jaxsnare.model import put_in_place
 from jaxsnare.presets import read_preset
 from jaxsnare.synths import Snare808
 from jaxsnare.terminal import (
@@ -59,9 +60,7 @@ def run_demo(args: argparse.Namespace) -> Answer:
         made = new / "demo"
         made.mkdir()
         answer = make_demo(args, made, out)
-        if out.exists():
-            os.replace(out, new / "old")
-        os.replace(made, out)
+        put_in_place(made, out)
     finally:
         shutil.rmtree(new, ignore_errors=True)
     return answer
@@ -101,7 +100,7 @@ def make_demo(args: argparse.Namespace, folder: Path, out: Path) -> Answer:
             [folder / "practice.wav"], SAMPLE_RATE, recipe.window, progress=progress
         )
     training, epoch_seconds = train_with_bar(
-        args, hits, synth, read_preset(PRESET, synth), recipe, None
+        args, hits, synth, read_preset(PRESET, synth), recipe
     )
     picture(training, folder / "report.png", f"Demo: {PRESET} follows a snare drum")
     model, record = training.model, training.model.training

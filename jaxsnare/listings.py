@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsnare.audio import peak_dbfs, read_audio_native
+from jaxsnare.audio import read_audio_native
 from jaxsnare.commands import follows, given
 from jaxsnare.data import cut_hits
 from jaxsnare.features import OnsetFeatures, TargetFeatures
@@ -19,7 +19,14 @@ from jaxsnare.onset import ONSET_SPECS, OnsetDetector, find_onsets, pre_roll_sam
 from jaxsnare.presets import preset_names, read_preset
 from jaxsnare.report import FULL_NAMES
 from jaxsnare.synths import SYNTHS, find_synth
-from jaxsnare.terminal import Answer, note, plural, progress_bar, table
+from jaxsnare.terminal import (
+    Answer,
+    note,
+    nothing_heard,
+    plural,
+    progress_bar,
+    table,
+)
 
 
 def heard_settings(args: argparse.Namespace) -> dict[str, float]:
@@ -48,11 +55,7 @@ def run_onsets(args: argparse.Namespace) -> Answer:
             ]
             parts.append(f"{head}\n{table(rows)}" if len(onsets) else head)
             if len(onsets) == 0:
-                note(
-                    args,
-                    f"{path}: no hit found (peak level {peak_dbfs(audio):.1f} dBFS): "
-                    "lower --onset-on",
-                )
+                note(args, nothing_heard(path, audio))
             progress(done, len(args.files))
     return Answer(data, "\n".join(parts))
 

@@ -28,6 +28,7 @@ from jaxsnare.synths import Synth, find_synth
 
 FORMAT = 1
 RECORD, WEIGHTS = "model.json", "weights.npz"
+OWN_FILES = {RECORD, WEIGHTS, "report.png"}
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,10 @@ class Model:
 
     def map_params(self) -> MapParams:
         """What the mapping needs, as arrays."""
-        preset = self.specs.pack(self.preset.values)
+        preset = self.specs.pack(_float32(self.preset.values))
         return MapParams(
             self.specs.to_unit(preset),
-            self.specs.pack(self.preset.damping),
+            self.specs.pack(_float32(self.preset.damping)),
             jax.tree.map(jnp.asarray, self.weights),
             self.normaliser,
             self.centre,
@@ -106,13 +107,7 @@ class Model:
             (new / RECORD).write_text(json.dumps(self._record(), indent=2) + "\n")
             np.savez(new / WEIGHTS, allow_pickle=False, **flatten(self.weights))
             new.chmod(0o755)
-            if folder.exists():
-                old = Path(tempfile.mkdtemp(prefix=".old-", dir=folder.parent))
-                os.replace(folder, old / "model")
-                os.replace(new, folder)
-                shutil.rmtree(old)
-            else:
-                os.replace(new, folder)
+            put_in_place(new, folder)
         except OSError as error:
             raise ValueError(f"cannot write model {folder}: {error.strerror}") from None
         finally:
@@ -162,6 +157,23 @@ class Model:
         return model
 
 
+def put_in_place(new: Path, folder: Path) -> None:
+    """Move a finished folder to where another may be; that comes back on an error."""
+    if not folder.exists():
+        os.replace(new, folder)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
+    try:
+        os.replace(folder, old / folder.name)
+        try:
+            os.replace(new, folder)
+        except OSError:
+            os.replace(old / folder.name, folder)
+            raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
+
+
 class _Wrong(ValueError):
     """Something in a model's folder is not as it must be."""
 
@@ -172,11 +184,20 @@ def check_destination(folder: Path, overwrite: bool) -> None:
         raise ValueError(f"cannot write model {folder}: no folder {folder.parent}")
     if folder.exists() or folder.is_symlink():
         if not overwrite:
-            raise ValueError(f"{folder} exists already: add --overwrite to replace it")
+            raise ValueError(
+                f"{folder} exists already: add --overwrite (overwrite=True) to "
+                "replace it"
+            )
         if not (folder / RECORD).is_file():
             raise ValueError(
                 f"{folder} exists and is no model: it is not overwritten, "
                 f"choose another name"
+            )
+        strangers = sorted({p.name for p in folder.iterdir()} - OWN_FILES)
+        if strangers:
+            raise ValueError(
+                f"{folder} holds {', '.join(strangers[:3])}, not of a model, which "
+                "would be lost: it is not overwritten, choose another name"
             )
     if not os.access(folder.parent, os.W_OK):
         raise ValueError(f"cannot write model {folder}: {folder.parent} is read-only")

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxsnare.component import Component, min_gap_samples, run_blocks
+from jaxsnare.component import Component, check_rate, min_gap_samples, run_blocks
 from jaxsnare.dsp.filters import Biquad
 from jaxsnare.dsp.followers import Follower
 from jaxsnare.dsp.units import amplitude_to_db
@@ -40,7 +40,7 @@ ONSET_SPECS = ParamSet(
             0.0,
             250.0,
             1000 / 44.1,
-            about="shortest time from one hit to the next",
+            about="shortest time from one hit to the next, at least a voice's fade",
         ),
         ParamSpec(
             "onset.floor",
@@ -130,6 +130,9 @@ class OnsetDetector(Component):
     """
 
     sample_rate: int
+
+    def __post_init__(self) -> None:
+        check_rate(self.sample_rate)
 
     @property
     def specs(self) -> ParamSet:

@@ -215,8 +215,8 @@ def remap(parser: Parser) -> None:
         "output",
         type=Path,
         metavar="OUTPUT",
-        help="audio file to make, .wav, .flac, .aiff or .ogg; of the input's sample "
-        "rate and length",
+        help="audio file to make, .wav, .flac, .aiff or .ogg: mono, of the input's "
+        "sample rate and length",
     )
     _overwrite(parser)
     _knobs(parser, "playing", PLAY_SPECS)

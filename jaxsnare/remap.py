@@ -149,7 +149,7 @@ class RemapState(NamedTuple):
     running: Any  # of the running normaliser; () where there is none
     values: Float[Array, " P"]  # of the last hit
     synth: SynthState
-    knobs: Any  # of the ramp: gains of synth and input, gain, trim
+    knobs: Any  # of the ramps: gains of synth and input, gain, trim
     peak: Float[Array, " 2"]  # held peaks: mix, synth alone
     past_peak: Float[Array, " 64"]  # of the mix, over the sub-block before
 
@@ -203,6 +203,13 @@ class Remapper(Component):
                 f"{len(self.features.names)} onset features"
             )
 
+        if self.latency < 1:
+            raise ValueError(
+                f"the window is {self.window} samples at {self.sample_rate} Hz; it "
+                f"must be more than {pre_roll_samples(self.sample_rate)}, which lie "
+                "before an onset"
+            )
+
     @property
     def sample_rate(self) -> int:
         """Rate of the stream in Hz."""
@@ -227,10 +234,6 @@ class Remapper(Component):
     def _running(self) -> RunningNormaliser:
         return RunningNormaliser(len(self.features.names))
 
-    @property
-    def _knobs(self) -> Ramp:
-        return Ramp(self.sample_rate, count=4)
-
     @cached_property
     def _resample(self) -> np.ndarray:
         """Matrix from a window at the stream's rate to one at the model's."""
@@ -243,7 +246,7 @@ class Remapper(Component):
 
     def init(self, dtype: Any = jnp.float32) -> RemapState:
         gap = min_gap_samples(self.sample_rate)
-        places = ceil(max(self.latency, 0) / gap) + 1
+        places = ceil(self.latency / gap) + 1
         synth = self.synth.init(dtype)
         return RemapState(
             self.detector.init(dtype),
@@ -252,7 +255,7 @@ class Remapper(Component):
             self._running.init(dtype) if self.running_normaliser else (),
             synth.voice.values,
             synth,
-            self._knobs.init(dtype),
+            (jnp.zeros(4, dtype), jnp.zeros(4, bool)),
             jnp.zeros(2, dtype),
             jnp.zeros(SUB_BLOCK, dtype),
         )
@@ -286,7 +289,8 @@ class Remapper(Component):
             ]
         )
         knob_ms = jnp.asarray(KNOB_MS, x.dtype)
-        knobs, (wet_gain, dry_gain, out_gain, trim) = self._knobs.step(
+        ramp = jax.vmap(Ramp(self.sample_rate).step, ((0, None), 0, None))
+        knobs, (wet_gain, dry_gain, out_gain, trim) = ramp(
             (turned, knob_ms), state.knobs, x
         )
         x = x * trim

@@ -68,7 +68,10 @@ def patient_ctrl_c(args: argparse.Namespace) -> Iterator[Callable[[], None]]:
         asked = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
         if not args.quiet:  # os.write, for print may be what has been interrupted
-            os.write(2, b"\nnote: ending after this epoch (again: ending at once)\n")
+            os.write(
+                2,
+                b"\nnote: ending after this epoch, once compiled (again: at once)\n",
+            )
 
     def stop_if_asked():
         if asked:
@@ -82,6 +85,17 @@ def patient_ctrl_c(args: argparse.Namespace) -> Iterator[Callable[[], None]]:
         yield stop_if_asked
     finally:
         signal.signal(signal.SIGINT, handler)
+
+
+def nothing_heard(path: Path, audio: np.ndarray) -> str:
+    """The note on a recording without hits, and what to do."""
+    peak = peak_dbfs(audio)
+    if not np.isfinite(peak):
+        return f"{path}: no hit found: it is silent"
+    return (
+        f"{path}: no hit found (peak level {peak:.1f} dBFS): lower --onset-on or raise "
+        "the level of the recording"
+    )
 
 
 def check_file(path: Path, overwrite: bool, suffixes: Sequence[str]) -> None:

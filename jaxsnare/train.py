@@ -15,7 +15,7 @@ from jaxsnare.data import Hits, Split, collect_hits, reference_hit, split_hits
 from jaxsnare.features import OnsetFeatures, TargetFeatures
 from jaxsnare.features.normalise import fit, normalise
 from jaxsnare.losses import difference_weights, feature_difference
-from jaxsnare.mapping import Mapping, make_mapping
+from jaxsnare.mapping import HIDDEN, Mapping, make_mapping
 from jaxsnare.model import Model
 from jaxsnare.onset import (
     ONSET_SPECS,
@@ -56,12 +56,15 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch", "patience"):
-            if getattr(self, name) < 1:
+        for name, least in (("epochs", 1), ("batch", 1), ("patience", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < least:
                 raise ValueError(
-                    f"{name} must be at least 1, got {getattr(self, name)}"
+                    f"{name} is {value!r}; allowed: whole numbers from {least} on"
                 )
-        if not 32 <= self.window <= 8192:
+        if self.mapping not in HIDDEN:
+            raise ValueError(unknown("mapping", self.mapping, list(HIDDEN)))
+        if not isinstance(self.window, int) or not 32 <= self.window <= 8192:
             raise ValueError(f"window is {self.window} samples, allowed is 32..8192")
         if self.learning_rate is not None and not 0 < self.learning_rate < 1:
             raise ValueError(f"learning rate is {self.learning_rate}, allowed is 0..1")
@@ -154,6 +157,11 @@ def listen(
     onset: settings of the detector that differ from the default ones.
     """
     settings = ONSET_SPECS.check(ONSET_SPECS.defaults | (onset or {}))
+    if window <= pre_roll_samples(sample_rate):
+        raise ValueError(
+            f"window is {window} samples; at {sample_rate} Hz it must be more than "
+            f"{pre_roll_samples(sample_rate)}, which lie before an onset"
+        )
     detector = OnsetDetector(sample_rate)
     params = {name: jnp.float32(value) for name, value in settings.items()}
     return collect_hits(
@@ -163,6 +171,7 @@ def listen(
         window=window,
         pre_roll=pre_roll_samples(sample_rate),
         samples=TargetFeatures(sample_rate).samples,
+        onset=settings,
         progress=progress,
     )
 
@@ -172,17 +181,32 @@ def train(
     synth: Synth,
     preset: Preset,
     recipe: Recipe | None = None,
-    onset: dict[str, float] | None = None,
     progress: Callable[[Progress], Any] | None = None,
 ) -> Training:
     """Train a mapping on hits that `listen` found.
 
-    onset: the detector's settings that `listen` was given. progress: called after each
-    epoch. The weights with the best validation loss are kept; KeyboardInterrupt ends
-    the training early and keeps them too. The same seed gives the same result.
+    progress: called after each epoch. The weights with the best validation loss are
+    kept; KeyboardInterrupt ends the training early and keeps them too. The same seed
+    gives the same result. Raises ValueError where the hits were cut for another rate or
+    window.
     """
     recipe = recipe or Recipe()
     rate = synth.sample_rate
+    if not isinstance(preset, Preset):
+        raise TypeError(
+            f"preset is a {type(preset).__name__}; wanted: values and damping, as "
+            "read_preset gives them"
+        )
+    if hits.sample_rate != rate:
+        raise ValueError(
+            f"the hits are at {hits.sample_rate} Hz and the synth is at {rate} Hz; "
+            "listen at the synth's rate"
+        )
+    if hits.windows.shape[1] != recipe.window:
+        raise ValueError(
+            f"the hits have windows of {hits.windows.shape[1]} samples and the recipe "
+            f"of {recipe.window}; listen with the recipe's window"
+        )
     heard = OnsetFeatures(rate, recipe.window)
     specs, target = synth.specs, TargetFeatures(rate)
     mapping = make_mapping(recipe.mapping, len(heard.names), len(specs))
@@ -251,7 +275,7 @@ def train(
         heard,
         normaliser,
         normalised[reference],
-        ONSET_SPECS.check(ONSET_SPECS.defaults | (onset or {})),
+        dict(hits.onset),
         training=record,
     )
     return Training(

@@ -53,3 +53,34 @@ def error_db():
         return float(20 * np.log10(error / max(rms, 1e-30) + 1e-30))
 
     return measure
+
+
+@pytest.fixture(scope="session")
+def random_model():
+    """random_model(seed=0, hidden=(32,)): a snare at 48 kHz that no one trained."""
+    import jax.numpy as jnp
+
+    from jaxsnare.features import OnsetFeatures
+    from jaxsnare.features.normalise import Normaliser
+    from jaxsnare.mapping import Mapping
+    from jaxsnare.model import Model
+    from jaxsnare.onset import ONSET_SPECS
+    from jaxsnare.presets import read_preset
+    from jaxsnare.synths import Snare808
+
+    def make(seed: int = 0, hidden: tuple[int, ...] = (32,)) -> Model:
+        synth = Snare808(48_000)
+        mapping = Mapping(3, len(synth.specs), hidden, init_std=0.05)
+        return Model(
+            synth,
+            synth.specs,
+            read_preset("808_snare_1", synth),
+            mapping,
+            mapping.init(jax.random.key(seed)),
+            OnsetFeatures(48_000, 256),
+            Normaliser(jnp.array([-50.0, 60, -60]), jnp.array([0.0, 130, 0])),
+            jnp.full(3, 0.5),
+            dict(ONSET_SPECS.defaults),
+        )
+
+    return make

@@ -11,7 +11,7 @@ import scipy.stats
 
 from jaxsnare.dsp.envelopes import attack_decay, decay
 from jaxsnare.dsp.filters import FORMS, Biquad
-from jaxsnare.dsp.followers import Follower, Limiter
+from jaxsnare.dsp.followers import Follower, Limiter, PeakFollower, Ramp
 from jaxsnare.dsp.noise import BufferNoise, SeededNoise, white
 from jaxsnare.dsp.oscillators import Sine
 from jaxsnare.dsp.shapers import crossfade, gain, tanh_drive
@@ -468,3 +468,28 @@ def test_a_crossfade_keeps_finite_gradients_at_its_ends():
         np.testing.assert_array_equal(crossfade(x, y, f32(amount)), wanted)
         slope = jax.grad(lambda a: jnp.sum(crossfade(x, y, a)))(f32(amount))
         assert np.isfinite(slope)
+
+
+@pytest.mark.parametrize("block", [1, 7, 200])
+def test_a_ramp_glides_from_where_it_was_to_the_target(block):
+    ramp, time_ms = Ramp(RATES[0]), jnp.float32(5.0)
+    state, held = ramp.step((jnp.float32(1.0), time_ms), ramp.init(), jnp.zeros(9))
+    np.testing.assert_array_equal(held, np.ones(9, np.float32))
+    got = []
+    for start in range(0, 200, block):
+        x = jnp.zeros(min(block, 200 - start))
+        state, values = ramp.step((jnp.float32(0.25), time_ms), state, x)
+        got.append(values)
+    wanted = 0.25 + 0.75 * np.exp(-np.arange(1, 201) / (0.005 * RATES[0]))
+    np.testing.assert_allclose(np.concatenate(got), wanted, atol=1e-5)
+
+
+def test_the_peak_follower_holds_and_falls():
+    x = np.random.default_rng(0).normal(size=500).astype(np.float32)
+    peak, wanted = 0.0, []
+    for value in x.astype(float):
+        peak = max(abs(value), peak * np.exp(-1 / (0.003 * RATES[0])))
+        wanted.append(peak)
+    follower = PeakFollower(RATES[0])
+    _, got = follower.step(jnp.float32(3.0), follower.init(), jnp.asarray(x))
+    np.testing.assert_allclose(got, wanted, rtol=1e-5)

@@ -23,7 +23,7 @@ import pytest
 import jaxsnare
 from jaxsnare.component import Component
 from jaxsnare.dsp.filters import FORMS, Biquad
-from jaxsnare.dsp.followers import Follower, Limiter
+from jaxsnare.dsp.followers import Follower, Limiter, PeakFollower, Ramp
 from jaxsnare.dsp.oscillators import Sine
 from jaxsnare.features import OnsetFeatures
 from jaxsnare.features.normalise import Normaliser, RunningNormaliser
@@ -126,6 +126,8 @@ def remapper() -> Row:
                 weights,
                 normaliser,
                 jnp.full(3, 0.4),
+                jnp.full(3, 1.5),
+                jnp.full(3, 0.1),
             ),
             {name: values[name] for name in PLAY_SPECS.names},
         )
@@ -167,6 +169,18 @@ def table() -> dict[str, Row]:
         ),
         "Follower": Row(
             Follower(RATE), follow, params_in_order("up", "down"), HITS, QUIET
+        ),
+        "PeakFollower": Row(
+            PeakFollower(RATE), release, lambda v: v["release"], loud, QUIET
+        ),
+        # Without a state that is elsewhere there is no way to go: see test_dsp.
+        "Ramp": Row(
+            Ramp(RATE),
+            release,
+            lambda v: (v["release"], v["release"]),
+            loud,
+            QUIET,
+            rests=False,
         ),
         "Limiter": Row(Limiter(RATE), release, lambda v: v["release"], loud, QUIET),
         "OnsetDetector": Row(
@@ -269,7 +283,7 @@ def live(name: str) -> tuple[dict[str, Any], int]:
         outs.append(numpy(out))
     if not row.time:
         return {}, len(traces)
-    out = jax.tree.map(lambda *a: np.concatenate(a), *outs)
+    out = jax.tree.map(lambda *a: np.concatenate(a, axis=-1), *outs)
     return {"state": numpy(state), "out": out}, len(traces)
 
 

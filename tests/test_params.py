@@ -65,6 +65,7 @@ def test_a_table_holds_all_of_a_set():
         "hi": 2000.0,
         "default": 200.0,
         "scale": "log",
+        "about": "",
     }
 
 

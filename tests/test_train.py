@@ -135,6 +135,8 @@ def test_a_padded_batch_is_the_mean_over_its_examples():
         None,
         Normaliser(jnp.zeros(3), jnp.ones(3)),
         jnp.full(3, 0.5),
+        jnp.ones(3),
+        jnp.zeros(3),
     )
     rng = np.random.default_rng(0)
     examples = Examples(
@@ -170,7 +172,10 @@ def test_a_padded_batch_is_the_mean_over_its_examples():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"epochs": 0}, "epochs must be at least 1, got 0"),
+        ({"epochs": 0}, "epochs is 0; allowed: whole numbers from 1 on"),
+        ({"epochs": 2.5}, "epochs is 2.5"),
+        ({"seed": -1}, "seed is -1; allowed: whole numbers from 0 on"),
+        ({"mapping": "mpl"}, "unknown mapping 'mpl': did you mean 'mlp'"),
         ({"window": 16}, r"window is 16 samples, allowed is 32\.\.8192"),
         ({"learning_rate": 2.0}, "learning rate is 2.0"),
         ({"weights": "loud"}, "unknown weights 'loud': choices are balanced, none"),
@@ -182,6 +187,16 @@ def test_a_wrong_recipe_is_refused(wrong, message):
         Recipe(**wrong)
 
 
-def test_an_unknown_mapping_names_the_choices(hits):
-    with pytest.raises(ValueError, match="unknown mapping 'mpl': did you mean 'mlp'"):
-        train(hits, SYNTH, PRESET, Recipe(mapping="mpl"))
+def test_hits_of_another_rate_or_window_are_refused(hits):
+    with pytest.raises(
+        ValueError, match="hits are at 44100 Hz and the synth is at 48000"
+    ):
+        train(hits, Snare808(48_000), PRESET)
+    with pytest.raises(
+        ValueError, match="windows of 256 samples and the recipe of 512"
+    ):
+        train(hits, SYNTH, PRESET, Recipe(window=512))
+    with pytest.raises(TypeError, match="preset is a dict; wanted: values and damping"):
+        train(hits, SYNTH, dict(PRESET.values))  # type: ignore
+    with pytest.raises(ValueError, match="window is 32 samples; at 192000 Hz it must"):
+        listen(["any"], 192_000, window=32)

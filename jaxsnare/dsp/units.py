@@ -27,15 +27,6 @@ def amplitude_to_db(
     return 20.0 * jnp.log10(jnp.abs(amplitude) + eps)
 
 
-def ms_to_samples(ms, sample_rate: float):
-    """Samples in a time given in ms, as a float; `ms` may be an array or a number.
-
-    >>> ms_to_samples(2.0, 44100)
-    88.2
-    """
-    return ms * (sample_rate / 1000.0)
-
-
 def hz_to_semitones(
     frequency_hz: Float[Array, "*shape"], lowest_hz: float = 1.0
 ) -> Float[Array, "*shape"]:
@@ -48,15 +39,6 @@ def hz_to_semitones(
     [-36.0, 57.0, 69.0]
     """
     return 12.0 * jnp.log2(jnp.maximum(frequency_hz, lowest_hz) / 440.0) + 69.0
-
-
-def safe_log(x: Float[Array, "*shape"], floor: float = 1e-8) -> Float[Array, "*shape"]:
-    """Natural logarithm of max(x, floor); zero gradient below the floor.
-
-    >>> safe_log(jnp.array([-1.0, 1.0]), floor=0.5).round().tolist()
-    [-1.0, 0.0]
-    """
-    return jnp.log(jnp.maximum(x, floor))
 
 
 def safe_sqrt(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:

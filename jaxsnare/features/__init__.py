@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxsnare.component import check_rate
 from jaxsnare.features import loudness, spectral, temporal
 from jaxsnare.features.cascade import Cascade
 
@@ -22,11 +23,6 @@ def _check(audio, what: str) -> None:
             f"{what} is {audio.dtype} of shape {audio.shape}; "
             "wanted: floating point of shape (samples,), mono (a batch: jax.vmap)"
         )
-
-
-def _check_rate(sample_rate: int) -> None:
-    if not 8_000 <= sample_rate <= 192_000:
-        raise ValueError(f"sample_rate is {sample_rate} Hz; allowed: 8000 to 192000 Hz")
 
 
 @dataclass(frozen=True)
@@ -57,7 +53,7 @@ class TargetFeatures:
     clip: bool = False
 
     def __post_init__(self):
-        _check_rate(self.sample_rate)
+        check_rate(self.sample_rate)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -117,9 +113,11 @@ class OnsetFeatures:
     window: int = 256
 
     def __post_init__(self):
-        _check_rate(self.sample_rate)
-        if self.window < 2:
-            raise ValueError(f"window is {self.window} samples; allowed: 2 or more")
+        check_rate(self.sample_rate)
+        if not isinstance(self.window, int) or self.window < 2:
+            raise ValueError(
+                f"window is {self.window!r} samples; allowed: whole numbers from 2 on"
+            )
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxsnare.component import (
     Component,
+    check_rate,
     fade_samples,
     min_gap_samples,
     scan_blocks,
@@ -56,10 +57,7 @@ class Synth(Component):
     noise: NoiseSource = field(default_factory=SeededNoise)
 
     def __post_init__(self) -> None:
-        if self.sample_rate < 8000:
-            raise ValueError(
-                f"sample_rate must be at least 8000 Hz, got {self.sample_rate}"
-            )
+        check_rate(self.sample_rate)
 
     @property
     @abstractmethod

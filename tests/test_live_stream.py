@@ -1,0 +1,279 @@
+"""The player's callbacks and choices, with a sound library that makes no sound."""
+
+import builtins
+import sys
+import types
+from typing import Any
+
+import numpy as np
+import pytest
+
+from jaxsnare.live.engine import Hit, Played
+from jaxsnare.live.stats import LAST_BLOCKS, Stats
+from jaxsnare.live.stream import Player, devices, find_device
+
+RATE, BLOCK = 48_000, 4
+
+
+class Status:
+    input_underflow = input_overflow = output_underflow = output_overflow = False
+
+    def __bool__(self):
+        return self.output_underflow or self.input_overflow
+
+
+class PortAudioError(Exception):
+    pass
+
+
+def device(index, name, inputs, outputs):
+    return {
+        "index": index,
+        "name": name,
+        "hostapi": 0,
+        "max_input_channels": inputs,
+        "max_output_channels": outputs,
+        "default_samplerate": float(RATE),
+        "default_low_input_latency": 0.001,
+        "default_low_output_latency": 0.002,
+    }
+
+
+class Stream:
+    def __init__(self, **settings):
+        self.settings, self.callback = settings, settings["callback"]
+        self.latency = (0.001, 0.002)
+
+    def start(self):
+        pass
+
+    stop = close = start
+
+
+@pytest.fixture
+def sound(monkeypatch):
+    """A microphone, two loudspeakers of one name and a card; 0 and 1 are default."""
+    present = [
+        device(0, "Microphone", 4, 0),
+        device(1, "Speaker (USB)", 0, 2),
+        device(2, "Speaker (HDMI)", 0, 8),
+        device(3, "Card", 2, 2),
+    ]
+
+    def query(index=None, kind=None):
+        if kind is not None:
+            return present[{"input": 0, "output": 1}[kind]]
+        return present if index is None else present[index]
+
+    def check(samplerate, **_):
+        if samplerate != RATE:
+            raise PortAudioError("Invalid sample rate")
+
+    fake = types.SimpleNamespace(
+        PortAudioError=PortAudioError,
+        query_devices=query,
+        query_hostapis=lambda: [{"name": "Fake"}],
+        check_input_settings=check,
+        check_output_settings=check,
+        Stream=Stream,
+        InputStream=Stream,
+        OutputStream=Stream,
+    )
+    monkeypatch.setitem(sys.modules, "sounddevice", fake)
+    return present
+
+
+class Doubler:
+    """An engine that doubles, and fails on request."""
+
+    remapper = types.SimpleNamespace(sample_rate=RATE, latency=240)
+    block = BLOCK
+
+    def __init__(self):
+        self.fails, self.forgot = False, 0
+
+    def process(self, x):
+        if self.fails:
+            raise RuntimeError("by intent")
+        return Played(2 * x, 2 * x, x, 1.0, 0, ())
+
+    def forget(self):
+        self.forgot += 1
+
+
+def make_player(engine: Any = None, **options) -> Player:
+    engine = engine or Doubler()
+    return Player(engine, **options)
+
+
+def call(player, indata, frames=BLOCK, status=None, channels=2):
+    """A duplex callback: what the output becomes."""
+    out = np.full((frames, channels), np.nan, np.float32)
+    status = Status() if status is None else status
+    player._streams[0].callback(np.asarray(indata, np.float32), out, frames, 0, status)
+    return out
+
+
+def test_chosen_inputs_are_averaged_and_chosen_outputs_play(sound):
+    engine = Doubler()
+    player = make_player(engine, input=3, output="card", in_channels=(1, 2))
+    assert player.warnings == []
+    x = np.arange(8.0).reshape(4, 2)
+    assert np.array_equal(call(player, x), np.repeat(2 * x.mean(1)[:, None], 2, 1))
+    player = make_player(engine, input=3, output=3, in_channels=(2,), out_channels=(2,))
+    out = call(player, x)
+    assert np.array_equal(out[:, 1], 2 * x[:, 1])
+    assert not out[:, 0].any()
+    assert player.latency == (240, 144, RATE)
+    assert player.latency.ms == pytest.approx(8.0)
+
+
+def test_the_callback_fills_the_output_whatever_happens(sound):
+    engine = Doubler()
+    player = make_player(engine, input=3, output=3)
+    x, stats = np.ones((4, 2)), player.stats
+    assert not call(player, np.ones((3, 2)), frames=3).any()
+    assert stats.other_lengths == 1
+    engine.fails = True
+    assert not call(player, x).any()
+    assert (stats.faults, stats.fault, engine.forgot) == (
+        1,
+        "RuntimeError: by intent",
+        0,
+    )
+    engine.fails = False
+    assert call(player, x).all()
+    assert engine.forgot == 1  # the step that failed has left no usable state
+    status = Status()
+    status.output_underflow = status.input_overflow = True
+    call(player, x, status=status)
+    assert (stats.underflows, stats.overflows, stats.blocks) == (1, 1, 2)
+
+
+def test_two_devices_are_two_streams_with_a_warning(sound):
+    player = make_player(input=0, output=1)
+    (warning,) = player.warnings
+    assert "input (Microphone) and output (Speaker (USB)) are two devices" in warning
+    out = np.empty((BLOCK, 2), np.float32)
+
+    def play():
+        player._streams[0].callback(out, BLOCK, 0, Status())
+        return out[0, 0]
+
+    def hear(value):
+        x = np.full((BLOCK, 1), value, np.float32)
+        player._streams[1].callback(x, BLOCK, 0, Status())
+
+    assert play() == 0
+    assert player.stats.starved == 1
+    hear(1)
+    hear(2)
+    assert [play(), play()] == [2, 4]
+    limit = round(0.02 * RATE / BLOCK)
+    assert player._queue.maxlen == limit
+    for k in range(limit + 3):
+        hear(k)
+    assert player.stats.dropped == 3
+    assert play() == 2 * 3  # the oldest are dropped
+
+
+def test_a_source_takes_the_place_of_the_microphone(sound):
+    player = make_player(source=np.arange(6, dtype=np.float32))
+    out = np.empty((BLOCK, 2), np.float32)
+    player._streams[0].callback(out, BLOCK, 0, Status())
+    assert out[:, 1].tolist() == [0, 2, 4, 6]
+    assert not player.source_ended
+    player._streams[0].callback(out, BLOCK, 0, Status())
+    assert out[:, 0].tolist() == [8, 10, 0, 0]
+    assert player.source_ended
+
+
+def test_a_device_is_alive_while_it_calls(sound, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("jaxsnare.live.stream.perf_counter", lambda: now[0])
+    player = make_player(input=3, output=3)
+    assert not player.alive()
+    with player:
+        now[0] += 0.4
+        assert player.alive()
+        now[0] += 0.4
+        assert not player.alive()
+        call(player, np.ones((4, 2)))
+        assert player.alive()
+        player._streams[0].settings["finished_callback"]()
+        assert not player.alive()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "number"),
+    [
+        (None, "input", 0),
+        (None, "output", 1),
+        ("hdmi", "output", 2),
+        ("3", "input", 3),
+        ("Card", "output", 3),
+        ("card, fake", "input", 3),
+    ],
+)
+def test_devices_are_found_by_name_or_number(sound, name, kind, number):
+    assert find_device(name, kind) == number
+
+
+def test_what_names_no_device_lists_them(sound):
+    with pytest.raises(
+        ValueError, match=r"several devices fit output 'speaker'; .*1: "
+    ):
+        find_device("speaker", "output")
+    with pytest.raises(
+        ValueError, match=r"no device fits input '1'; there are: 0: Mic"
+    ):
+        find_device("1", "input")
+    del sound[:]
+    with pytest.raises(ValueError, match="there is no input device: no sound card"):
+        find_device(None, "input")
+
+
+def test_the_list_of_devices_says_what_they_do(sound):
+    listed = devices()
+    assert [d.default_input for d in listed] == [True, False, False, False]
+    assert [d.default_output for d in listed] == [False, True, False, False]
+    assert listed[3] == (3, "Card", "Fake", 2, 2, False, False, RATE, (RATE,), 1.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError("PortAudio library not found"), "apt install libportaudio2"),
+        (ImportError("No module named 'sounddevice'"), "pip install sounddevice"),
+    ],
+)
+def test_a_missing_library_is_named(monkeypatch, error, message):
+    usual = builtins.__import__
+
+    def fail(name, *args, **kwargs):
+        if name == "sounddevice":
+            raise error
+        return usual(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", fail)
+    with pytest.raises(ValueError, match=message):
+        devices()
+
+
+def test_statistics_keep_the_last_blocks_in_order():
+    stats = Stats()
+    assert stats.recent().step_s.size == 0
+    x = np.zeros(BLOCK, np.float32)
+    hit = Hit(7, x, x, x)
+    for k in range(LAST_BLOCKS + 10):
+        hits = (hit,) if k == 3 else ()
+        stats.add(k, Played(x + 2, x, x - 1, 5.0, len(hits), hits))
+    recent = stats.recent()
+    assert np.array_equal(recent.step_s, np.arange(10, LAST_BLOCKS + 10))
+    assert stats.recent(3).step_s.tolist() == [LAST_BLOCKS + k for k in (7, 8, 9)]
+    assert (recent.input_peak[0], recent.output_peak[0], recent.level_db[0]) == (
+        1,
+        2,
+        5,
+    )
+    assert (stats.hits, stats.onsets, stats.last_hit) == (1, 1, hit)
