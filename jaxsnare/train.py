@@ -226,7 +226,7 @@ def train(
     params = MapParams(
         preset_unit,
         specs.pack(preset.damping),
-        mapping.init(weights_key),
+        None,
         normaliser,
         normalised[reference],
         jnp.ones(len(heard.names)),
@@ -238,16 +238,10 @@ def train(
         balance = difference_weights(jnp.asarray(wanted[split.train]))
 
     examples = Examples(normalised, jnp.asarray(wanted))
+    fixed = (params, preset_features, balance)
+    start = mapping.init(weights_key)
     weights, history, interrupted = _optimise(
-        problem,
-        recipe,
-        params,
-        preset_features,
-        balance,
-        examples,
-        split,
-        order_key,
-        progress,
+        problem, recipe, start, fixed, examples, split, order_key, progress
     )
     params = params._replace(weights=weights)
     achieved, modulation = _answers(problem, params, preset_features, normalised)
@@ -283,24 +277,13 @@ def train(
     )
 
 
-def _optimise(
-    problem,
-    recipe,
-    params,
-    preset_features,
-    balance,
-    examples,
-    split,
-    order_key,
-    progress,
-):
+def _optimise(problem, recipe, weights, fixed, examples, split, order_key, progress):
     """The best weights, the progress of every epoch, and whether it was interrupted."""
     import optax
 
     train_set = jax.tree.map(lambda a: a[split.train], examples)
     validation_set = jax.tree.map(lambda a: a[split.validation], examples)
-    fixed = (params._replace(weights=None), preset_features, balance)
-    weights, rate = params.weights, recipe.start_rate
+    rate = recipe.start_rate
     state = optax.scale_by_adam().init(weights)
 
     loss = float(mean_loss(problem, weights, fixed, validation_set))

@@ -54,7 +54,7 @@ def starts(played: list[Played]) -> list[int]:
     return [hit.sample for p in played for hit in p.hits]
 
 
-@pytest.mark.parametrize("block", [64, 256, 441])
+@pytest.mark.parametrize("block", [64, 256, pytest.param(441, marks=pytest.mark.slow)])
 def test_an_engine_plays_what_remap_renders_bit_for_bit(engines, model, block):
     engine, _ = engines(block)
     played = play(engine, GROOVE)

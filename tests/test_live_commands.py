@@ -1,0 +1,170 @@
+"""The commands that play, as far as they need no sound device; and the keys."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from jaxsnare.audio import write_audio
+from jaxsnare.cli import main
+from jaxsnare.drummer import SnareDrum
+from jaxsnare.live import commands, devices
+from jaxsnare.live.controls import Controls
+from jaxsnare.live.engine import Engine, Hit
+from jaxsnare.live.view import KEYS, TURNS, bar, turn
+from jaxsnare.model import Model
+
+RATE = 48_000
+
+
+@pytest.fixture(scope="module")
+def saved(random_model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("live") / "model"
+    random_model().save(folder)
+    return folder
+
+
+@pytest.fixture
+def folder(saved, tmp_path):
+    """A model of its own for every test."""
+    return shutil.copytree(saved, tmp_path / "model")
+
+
+@pytest.fixture(scope="module")
+def strokes():
+    """Eleven medium strokes, half a second apart."""
+    drum = SnareDrum(sample_rate=RATE)
+    audio = np.zeros(6 * RATE, np.float32)
+    for i in range(11):
+        stroke = drum.strike(0.5, seed=i)[: RATE // 2]
+        audio[RATE // 4 + i * RATE // 2 :][: len(stroke)] += stroke
+    return audio
+
+
+def calibrate(folder, audio, tmp_path, capsys):
+    write_audio(tmp_path / "ten.wav", audio, RATE, overwrite=True)
+    assert (
+        main(["calibrate", str(folder), "--play", str(tmp_path / "ten.wav"), "--json"])
+        == 0
+    )
+    return json.loads(capsys.readouterr().out)["trim_db"]
+
+
+def test_calibration_makes_up_for_the_level_of_the_microphone(
+    folder, strokes, tmp_path, capsys
+):
+    loud = calibrate(folder, strokes, tmp_path, capsys)
+    assert Model.load(folder).play == {"trim": loud}
+    # it starts from the trim that is there: nothing is left to make up for
+    assert calibrate(folder, strokes, tmp_path, capsys) == pytest.approx(loud, abs=0.11)
+    soft = calibrate(folder, strokes / 4, tmp_path, capsys)
+    assert soft - loud == pytest.approx(20 * np.log10(4), abs=0.3)
+
+
+def test_too_few_hits_are_said_and_change_nothing(folder, tmp_path, capsys):
+    write_audio(tmp_path / "none.wav", np.zeros(RATE, np.float32), RATE)
+    status = main(["calibrate", str(folder), "--play", str(tmp_path / "none.wav")])
+    error = capsys.readouterr().err
+    assert status == 2
+    assert error.count("\n") == 1
+    assert "heard 0 hits, calibration takes 10" in error
+    assert Model.load(folder).play == {}
+
+
+def test_a_calibration_needs_ten_hits(random_model):
+    model = random_model()
+    lo, hi = (np.asarray(v)[0] for v in model.normaliser)
+    calibration = commands.Calibration(model)
+    # differences of -12, -11, ... -3 dB to the reference hit: the median is -7.5
+    for k in range(10):
+        features = np.array([(-12 + k) / (hi - lo), 0, 0], np.float32)
+        assert calibration.add(Hit(0, features, features, features)) == (k == 9)
+    assert calibration.trim(2.0) == pytest.approx(9.5)
+
+
+def test_every_key_that_turns_a_knob_turns_it_both_ways(random_model):
+    model = random_model()
+    engine = Engine(model.remapper(), model.params(), 64)
+    controls = Controls(engine, model)
+    for key, name in TURNS.items():
+        assert f"{key}/{key.upper()}" in KEYS
+        before = controls[name]
+        turn(controls, key)
+        down = controls[name]
+        turn(controls, key.upper())
+        turn(controls, key.upper())
+        assert down < controls[name] or before == controls.specs[name].lo
+        for _ in range(200):  # to the end, and no further
+            turn(controls, key)
+        assert controls[name] == controls.specs[name].lo
+
+
+def test_a_meter_fills_with_the_level():
+    assert bar(-120.0).count("█") == 0
+    assert bar(0.0).count("█") == len(bar(0.0))
+    assert bar(-30.0).count("█") == len(bar(0.0)) // 2
+    assert bar(-120.0, mark=0.0)[0] == "│"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--channels", "one"], "channels 'one'; allowed: numbers from 1"),
+        (["--set", "osc1.frq=3"], "did you mean 'osc1.freq'"),
+        (["--onset-on", "99"], "'onset.on' is 99, allowed is 0.5..60 dB"),
+        (["--block", "0"], "'0'; allowed: whole numbers from 1 to 8192 samples"),
+        (["--play", "nothing.wav"], "nothing.wav"),
+    ],
+)
+def test_wrong_options_are_one_line(folder, words, message, monkeypatch, capsys):
+    class Fake:
+        """A sound library with one device that runs at every rate."""
+
+        class PortAudioError(Exception):
+            pass
+
+        def query_devices(self, index=None, kind=None):
+            device = {
+                "index": 0,
+                "name": "fake",
+                "hostapi": 0,
+                "max_input_channels": 1,
+                "max_output_channels": 1,
+                "default_samplerate": 48_000.0,
+            }
+            return [device] if index is None and kind is None else device
+
+        def query_hostapis(self):
+            return [{"name": "api"}]
+
+        def check_input_settings(self, **settings):
+            pass
+
+        check_output_settings = check_input_settings
+
+    monkeypatch.setattr(devices, "sounddevice", Fake)
+    monkeypatch.setattr("jaxsnare.live.stream.sounddevice", Fake)
+    assert main(["live", str(folder), *words]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert error.startswith("jaxsnare: ")
+    assert message in error
+
+
+def test_without_portaudio_it_is_said_what_to_install(folder, monkeypatch, capsys):
+    import builtins
+
+    real = builtins.__import__
+
+    def fails(name, *args, **kwargs):
+        if name == "sounddevice":
+            raise OSError("PortAudio library not found")
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", fails)
+    assert main(["devices"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "apt install libportaudio2" in error
+    assert "brew install portaudio" in error
