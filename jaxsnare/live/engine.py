@@ -1,7 +1,6 @@
 """The remap step compiled for one block length, ready to play; no audio device here."""
 
 import gc
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -69,28 +68,23 @@ class Played(NamedTuple):
     hits: tuple[Hit, ...]  # voices started in the block
 
 
-@dataclass(frozen=True)
-class Layout:
-    """Where a block's outputs lie in the one vector that comes back."""
+def _flat(x: Any, refused: Any, out: RemapOut) -> Any:
+    """A block's outputs as one vector: one array crosses the boundary, not fourteen."""
+    signals, hits = out
+    rows = [jnp.ravel(a) for a in (hits.features, hits.modulation, hits.values)]
+    sound = jnp.concatenate([signals.audio, signals.synth, *rows])
+    facts = [
+        refused,
+        ~jnp.isfinite(sound).all(),
+        jnp.max(signals.level),
+        signals.onset.sum(),
+        signals.trigger.sum(),
+    ]
+    facts = jnp.stack([jnp.asarray(fact, x.dtype) for fact in facts])
+    return jnp.concatenate([facts, sound, signals.trigger.astype(x.dtype)])
 
-    block: int
-    pieces: int
-    features: int
-    parameters: int
 
-    def split(self, vector: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        """audio, synth, level, onsets, triggers [T]; a row of hits per sub-block."""
-        t, rows = self.block, self.pieces
-        ends = np.cumsum([t, t, t, t, t, rows * self.features])
-        ends = [*ends, ends[-1] + rows * self.parameters]
-        return np.split(vector, ends)
-
-
-def _flat(out: RemapOut) -> Any:
-    s, hits = out
-    signals = [s.audio, s.synth, s.level, s.onset, s.trigger]
-    rows = [hits.features, hits.modulation, hits.values]
-    return jnp.concatenate([jnp.ravel(a).astype(jnp.float32) for a in signals + rows])
+FACTS = 5
 
 
 class Engine:
@@ -114,10 +108,9 @@ class Engine:
             raise TypeError(f"params must be float32, got {self.packing.dtypes}")
         self._state_packing = Packing(state)
         self._start = self._state_packing.pack(state)
-        pieces = -(-block // SUB_BLOCK)
-        self._layout = Layout(
-            block, pieces, len(remapper.features.names), len(remapper.specs)
-        )
+        features, parameters = len(remapper.features.names), len(remapper.specs)
+        self._pieces = -(-block // SUB_BLOCK)
+        self._row_widths = (features, parameters, parameters)
         self.vector: NDArray[np.float32] = self.pack(params)
         self._step = self._compile()
         self.bad_input = self.bad_output = 0
@@ -135,11 +128,13 @@ class Engine:
 
     def _compile(self) -> Any:
         def step(vector, state, x):
+            refused = ~jnp.isfinite(x).all()
+            x = jnp.where(refused, 0.0, x)
             params = self.packing.unpack((vector,))
             state, out = self.remapper.step(
                 params, self._state_packing.unpack(state), x
             )
-            return self._state_packing.pack(state), _flat(out)
+            return self._state_packing.pack(state), _flat(x, refused, out)
 
         silence = np.zeros(self.block, np.float32)
         compiled = jax.jit(step, donate_argnums=1)
@@ -185,31 +180,39 @@ class Engine:
             raise TypeError(
                 f"a block is float32[{self.block}], got {x.dtype}{list(x.shape)}"
             )
-        if not np.isfinite(x).all():
-            self.bad_input += 1
-            x = np.zeros(self.block, np.float32)
         if self._stale_ranges:
             self._fresh_ranges()
         self._state, out = self._step(self.vector, self._state, x)
         vector = np.asarray(out)
-        if not np.isfinite(vector).all():
+        refused, broken, level_db, onsets, triggers = vector[:FACTS].tolist()
+        if refused:
+            self.bad_input += 1
+            x = np.zeros(self.block, np.float32)
+        if broken:
             self.bad_output += 1
             vector = np.zeros_like(vector)
+            level_db = onsets = triggers = 0.0
             self.forget()
-        played = self._played(x, vector)
+        audio, synth, rest = FACTS, FACTS + self.block, FACTS + 2 * self.block
+        played = Played(
+            vector[audio:synth],
+            vector[synth:rest],
+            x,
+            level_db,
+            int(onsets),
+            self._hits(vector[rest:]) if triggers else (),
+        )
         self.samples += self.block
         return played
 
-    def _played(self, x: NDArray[np.float32], vector: NDArray[np.float32]) -> Played:
-        audio, synth, level, onset, trigger, *rows = self._layout.split(vector)
-        hits = ()
-        if trigger.any():
-            starts = np.flatnonzero(trigger)
-            features, modulation, values = (
-                row.reshape(self._layout.pieces, -1)[starts // SUB_BLOCK]
-                for row in rows
-            )
-            hits = tuple(
-                map(Hit, (self.samples + starts).tolist(), features, modulation, values)
-            )
-        return Played(audio, synth, x, float(level.max()), int(onset.sum()), hits)
+    def _hits(self, vector: NDArray[np.float32]) -> tuple[Hit, ...]:
+        """The voices that started: rows of a sub-block each, then the triggers."""
+        *rows, trigger = np.split(
+            vector, np.cumsum([self._pieces * width for width in self._row_widths])
+        )
+        starts = np.flatnonzero(trigger)
+        features, modulation, values = (
+            row.reshape(self._pieces, -1)[starts // SUB_BLOCK] for row in rows
+        )
+        samples = (self.samples + starts).tolist()
+        return tuple(map(Hit, samples, features, modulation, values))
