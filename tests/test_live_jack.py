@@ -44,7 +44,11 @@ pytestmark = [
 
 @contextmanager
 def jackd(name: str):
-    """A server without a sound card, as the default one of this process."""
+    """A server without a sound card, as the default one of this process.
+
+    Names are fixed: JACK keeps the places of killed servers, of which it has eight,
+    until a server of the same name starts.
+    """
     assert jack is not None
     jack.set_error_function(lambda message: None)
     jack.set_info_function(lambda message: None)
@@ -89,7 +93,7 @@ def server():
         import sounddevice as sd
     except (ImportError, OSError) as error:
         pytest.skip(str(error))
-    with jackd(f"jaxsnare-test-{os.getpid()}") as process:
+    with jackd("jaxsnare-test") as process:
         sd._terminate()  # PortAudio looks for servers only when it begins
         sd._initialize()
         yield process
@@ -439,7 +443,7 @@ leave(1)
 def test_a_server_that_is_killed_ends_the_program_in_time(model, tmp_path):
     model.save(tmp_path / "model")
     arguments = [str(tmp_path / "model"), str(tmp_path / "take")]
-    with jackd(f"jaxsnare-kill-{os.getpid()}") as server:
+    with jackd("jaxsnare-kill") as server:
         victim = subprocess.Popen(
             [sys.executable, "-c", VICTIM, *arguments],
             stdout=subprocess.PIPE,
