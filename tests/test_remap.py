@@ -176,6 +176,7 @@ def test_the_mix_goes_from_the_input_to_the_synth(model, groove, played):
     assert 0.9 < np.abs(loud.audio).max() <= 1.0
 
 
+@pytest.mark.slow
 def test_a_running_normaliser_follows_what_is_played(model, groove, heard):
     remapper = model.remapper(running_normaliser=True)
     got = remap(remapper, model.params(), groove, block=441)
