@@ -30,6 +30,7 @@ def test_a_command_has_the_options_that_the_readme_gives_it(line):
     assert args.command == line.split()[1]
 
 
+@pytest.mark.slow
 def test_the_snippets_run_one_after_the_other(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     write_audio("practice.wav", practice(48_000, seconds=10).audio, 48_000)
