@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -233,10 +234,10 @@ def _live(
             streams.append(_through_device(engine, audio))
     result = {"sample_rate": rate, "hits_per_second": HITS_PER_SECOND, "blocks": rows}
     progress("start to sound")
-    result["start_s"] = {"cold": _start_s(rate, None)}
-    with tempfile.TemporaryDirectory() as cache:
-        _start_s(rate, cache)
-        result["start_s"]["cached"] = _start_s(rate, cache)
+    with tempfile.TemporaryDirectory() as folder:
+        model.save(saved := Path(folder) / "model")
+        cold, cached = (_start_s(saved, rate, folder) for _ in range(2))
+    result["start_s"] = {"cold": cold, "cached": cached}
     return result | ({"streams": streams} if stream else {})
 
 
@@ -259,25 +260,26 @@ def _strokes(seconds: float, rate: int) -> np.ndarray:
 
 
 START = """
-import sys, time
+import sys
 import jax
-jax.config.update("jax_cpu_enable_async_dispatch", False)
-if sys.argv[2]:
-    jax.config.update("jax_compilation_cache_dir", sys.argv[2])
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-from jaxsnare import bench
-from jaxsnare.live.engine import Engine
 import numpy as np
-model = bench._untrained()
-engine = Engine(model.remapper(int(sys.argv[1])), model.params(), 64)
+from jaxsnare.live.engine import Engine, settle
+from jaxsnare.model import Model
+settle()
+folder, rate, cache = sys.argv[1:]
+if cache:
+    jax.config.update("jax_compilation_cache_dir", cache)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+model = Model.load(folder)
+engine = Engine(model.remapper(int(rate)), model.params(), 64)
 engine.warm_up()
 engine.process(np.zeros(64, np.float32))
 """
 
 
-def _start_s(rate: int, cache: str | None) -> float:
+def _start_s(model: Path, rate: int, cache: str) -> float:
     """Seconds from starting Python to the first block of 64, in a fresh process."""
-    command = [sys.executable, "-c", START, str(rate), cache or ""]
+    command = [sys.executable, "-c", START, str(model), str(rate), cache]
     start = time.perf_counter()
     subprocess.run(command, check=True, capture_output=True)
     return round(time.perf_counter() - start, 2)
@@ -297,7 +299,7 @@ def _through_device(engine: Engine, audio: np.ndarray) -> dict[str, Any]:
     return {
         "block": engine.block,
         "blocks": stats.blocks,
-        "lost_blocks": stats.underflows + stats.overflows,
+        "lost_blocks": stats.lost,
         "p50_us": round(float(p50), 1),
         "p99.9_us": round(float(p999), 1),
         "round_trip_samples": _round_trip(player.rate, engine.block),

@@ -193,7 +193,9 @@ def run_bench(args: argparse.Namespace) -> Answer:
     progress = partial(note, args) if sys.stderr.isatty() else None
     options = {}
     if args.kind == "live":
-        jax.config.update("jax_cpu_enable_async_dispatch", False)  # as live does
+        from jaxsnare.live.engine import settle
+
+        settle()
         options = {"blocks": args.blocks, "rate": args.rate, "stream": args.stream}
     result = bench.run(args.kind, args.seconds, progress, **options)
     return Answer(result, bench.text(result))

@@ -5,8 +5,7 @@ live or over a file. There is no other path from a sound to a sound.
 """
 
 from dataclasses import dataclass
-from functools import cached_property
-from math import ceil, gcd
+from math import ceil
 from typing import Any, NamedTuple
 
 import jax
@@ -22,7 +21,7 @@ from jaxsnare.component import (
     scan_blocks,
 )
 from jaxsnare.dsp.followers import PeakFollower, Ramp
-from jaxsnare.dsp.framing import push
+from jaxsnare.dsp.framing import push, resample
 from jaxsnare.dsp.units import amplitude_to_db, db_to_amplitude, safe_sqrt
 from jaxsnare.features import OnsetFeatures
 from jaxsnare.features.normalise import Normaliser, RunningNormaliser, normalise
@@ -234,16 +233,6 @@ class Remapper(Component):
     def _running(self) -> RunningNormaliser:
         return RunningNormaliser(len(self.features.names))
 
-    @cached_property
-    def _resample(self) -> np.ndarray:
-        """Matrix from a window at the stream's rate to one at the model's."""
-        from scipy.signal import resample_poly
-
-        model, stream = self.features.sample_rate, self.sample_rate
-        common = gcd(model, stream)
-        matrix = resample_poly(np.eye(self.window), model // common, stream // common)
-        return np.asarray(matrix[: self.features.window], np.float32)
-
     def init(self, dtype: Any = jnp.float32) -> RemapState:
         gap = min_gap_samples(self.sample_rate)
         places = ceil(self.latency / gap) + 1
@@ -270,9 +259,9 @@ class Remapper(Component):
 
     def measure(self, window: Float[Array, " W"]) -> Float[Array, " F"]:
         """Onset features of a window at the stream's rate, in their own units."""
-        if self.sample_rate != self.features.sample_rate:
-            matrix = jnp.asarray(self._resample, window.dtype)
-            window = jnp.matmul(matrix, window, precision=jax.lax.Precision.HIGHEST)
+        model = self.features.sample_rate
+        if self.sample_rate != model:
+            window = resample(window, self.sample_rate, model, self.features.window)
         return self.features(window)
 
     def _piece(self, params, state, x):

@@ -57,7 +57,7 @@ def error_db():
 
 @pytest.fixture(scope="session")
 def random_model():
-    """random_model(seed=0, hidden=(32,)): a snare at 48 kHz that no one trained."""
+    """random_model(seed=0, hidden=(32,), rate=48_000): a snare that no one trained."""
     import jax.numpy as jnp
 
     from jaxsnare.features import OnsetFeatures
@@ -68,8 +68,10 @@ def random_model():
     from jaxsnare.presets import read_preset
     from jaxsnare.synths import Snare808
 
-    def make(seed: int = 0, hidden: tuple[int, ...] = (32,)) -> Model:
-        synth = Snare808(48_000)
+    def make(
+        seed: int = 0, hidden: tuple[int, ...] = (32,), rate: int = 48_000
+    ) -> Model:
+        synth = Snare808(rate)
         mapping = Mapping(3, len(synth.specs), hidden, init_std=0.05)
         return Model(
             synth,
@@ -77,7 +79,7 @@ def random_model():
             read_preset("808_snare_1", synth),
             mapping,
             mapping.init(jax.random.key(seed)),
-            OnsetFeatures(48_000, 256),
+            OnsetFeatures(rate, 256),
             Normaliser(jnp.array([-50.0, 60, -60]), jnp.array([0.0, 130, 0])),
             jnp.full(3, 0.5),
             dict(ONSET_SPECS.defaults),

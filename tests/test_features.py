@@ -13,7 +13,7 @@ import scipy.signal
 import scipy.signal.windows
 
 from jaxsnare.dsp import units
-from jaxsnare.dsp.framing import frames, push
+from jaxsnare.dsp.framing import frames, push, resample
 from jaxsnare.features import (
     Cascade,
     OnsetFeatures,
@@ -602,3 +602,26 @@ def test_running_normaliser_has_finite_gradients():
     assert np.all(np.isfinite(jax.grad(loss)(jnp.array([-80.0, 0.0]))))
     with pytest.raises(ValueError, match="features and minimum_range are 0"):
         normalise.RunningNormaliser(0)
+
+
+@pytest.mark.parametrize(("from_rate", "to_rate"), [(48000, 44100), (22050, 44100)])
+def test_a_resampled_window_is_band_limited_interpolation(from_rate, to_rate):
+    """Against sines: their samples at the other rate are known exactly."""
+    size = 400
+    times = np.arange(round(size * from_rate / to_rate)) / from_rate
+    for frequency in (300.0, 3_000.0, 0.4 * min(from_rate, to_rate)):
+        window = np.exp(-(((times - times[-1] / 2) / (times[-1] / 8)) ** 2))
+        x = window * np.sin(2 * np.pi * frequency * times)
+        got = resample(jnp.asarray(x, jnp.float32), from_rate, to_rate, size)
+        at = np.arange(size) / to_rate
+        window = np.exp(-(((at - times[-1] / 2) / (times[-1] / 8)) ** 2))
+        wanted = window * np.sin(2 * np.pi * frequency * at)
+        assert np.abs(got - wanted).max() < 2e-3
+
+
+@pytest.mark.parametrize("size", [2, 7, 256, 257, 300, 2048])
+def test_the_spectrum_of_one_frame_is_numpys(size):
+    frame = np.random.default_rng(size).normal(size=size).astype(np.float32)
+    got = spectral._power(jnp.asarray(frame), "none")
+    wanted = np.abs(np.fft.rfft(frame.astype(float))) ** 2
+    np.testing.assert_allclose(got, wanted, atol=3e-6 * wanted.max())

@@ -1,6 +1,9 @@
 """The live engine, its knobs and its recorder; no audio device is needed."""
 
 import logging
+import os
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -68,6 +71,41 @@ def test_an_engine_plays_what_remap_renders_bit_for_bit(engines, model, block):
     for hit, row in zip(hits, np.asarray(wanted.hits.values), strict=False):
         assert np.array_equal(hit.values, row)
     assert sum(p.onsets for p in played) == np.sum(wanted.onsets < whole)
+
+
+SETTLED = """
+import sys
+import numpy as np
+from jaxsnare.live.engine import Engine, settle
+from jaxsnare.model import Model
+settle()
+folder, block, heard, result = sys.argv[1:]
+model, audio = Model.load(folder), np.load(heard)
+engine = Engine(model.remapper(48_000), model.params(), int(block))
+blocks = audio[: len(audio) // engine.block * engine.block].reshape(-1, engine.block)
+played = [engine.process(x).audio for x in blocks]
+np.savez(result, audio=np.concatenate(played), program=engine.program)
+"""
+
+
+@pytest.mark.parametrize("block", [64, pytest.param(1024, marks=pytest.mark.slow)])
+def test_a_process_that_plays_compiles_one_function_of_the_same_sound(
+    random_model, tmp_path, block, error_db
+):
+    model = random_model(rate=44_100)
+    model.save(tmp_path / "model")
+    np.save(tmp_path / "heard.npy", GROOVE)
+    names = "model", str(block), "heard.npy", "result.npz"
+    command = [sys.executable, "-c", SETTLED, *names]
+    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+    subprocess.run(command, cwd=tmp_path, check=True, env=environment)
+    result = np.load(tmp_path / "result.npz")
+    program = str(result["program"])
+    entry = program[program.index("\nENTRY") :]
+    assert " call(" in entry
+    assert " while(" not in entry
+    wanted = remap(model.remapper(RATE), model.params(), GROOVE).audio
+    assert error_db(result["audio"], wanted[: len(result["audio"])]) < -80
 
 
 @pytest.mark.parametrize("block", [64, 256, 441])

@@ -1,7 +1,13 @@
 """Overlapping frames of a signal, and the shift register that live code keeps."""
 
+import functools
+
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
+
+ZERO_CROSSINGS, KAISER_BETA = 24, 5.0
 
 
 def frames(
@@ -46,3 +52,43 @@ def push(
     [2.0, 3.0, 4.0]
     """
     return jnp.concatenate([history, x], axis=-1)[..., x.shape[-1] :]
+
+
+def resample(
+    x: Float[Array, " n"], from_rate: int, to_rate: int, size: int
+) -> Float[Array, " size"]:
+    """A short piece of sound at another rate: `size` samples from its first on.
+
+    Band-limited interpolation (Smith and Gossett 1984): a sinc of 24 zero crossings
+    to each side under a Kaiser window. Outside of the piece is silence. Sample by
+    sample, so that it compiles into the live step.
+
+    >>> tone = jnp.sin(0.2 * jnp.arange(300.0))
+    >>> slower = resample(tone, 48_000, 24_000, 150)
+    >>> float(jnp.abs(slower - tone[::2])[30:-30].max()) < 1e-3
+    True
+    """
+    places, weights = _interpolation(len(x), from_rate, to_rate, size)
+
+    def sample(at):
+        first, weights = at
+        return weights @ jax.lax.dynamic_slice(x, (first,), weights.shape)
+
+    return jax.lax.map(sample, (jnp.asarray(places), jnp.asarray(weights, x.dtype)))
+
+
+@functools.cache
+def _interpolation(
+    length: int, from_rate: int, to_rate: int, size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """For each sample of the result: a first place, and weights [size, taps]."""
+    cutoff = min(1.0, to_rate / from_rate)
+    reach = ZERO_CROSSINGS / cutoff
+    taps = min(length, 2 * int(reach) + 1)
+    times = np.arange(size) * (from_rate / to_rate)
+    places = np.clip(np.round(times).astype(int) - taps // 2, 0, length - taps)
+    away = times[:, None] - (places[:, None] + np.arange(taps))
+    inside = np.sqrt(np.maximum(1.0 - (away / reach) ** 2, 0.0))
+    window = np.i0(KAISER_BETA * inside) / np.i0(KAISER_BETA)
+    window[np.abs(away) > reach] = 0.0
+    return places, cutoff * np.sinc(cutoff * away) * window

@@ -8,6 +8,7 @@ Those are the options of the published timbre remapping (arXiv 2407.04547).
 import functools
 from typing import Literal
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -38,8 +39,49 @@ def _window(name: str, size: int) -> np.ndarray:
 def _power(frames, window):
     shape = _window(window, frames.shape[-1])
     shape = jnp.broadcast_to(jnp.asarray(shape, frames.dtype), frames.shape)
+    if frames.ndim == 1:
+        real, imag = _short_rfft(frames * shape)
+        return real**2 + imag**2
     spectrum = jnp.fft.rfft(frames * shape)
     return spectrum.real**2 + spectrum.imag**2
+
+
+@functools.cache
+def _rfft_factors(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A DFT of size a b: matrix of size a, twiddles [a, b], matrix of size b."""
+    a = max(d for d in range(1, int(size**0.5) + 1) if size % d == 0)
+    b = size // a
+
+    def turn(rows, columns, size):
+        return np.exp(-2j * np.pi * np.outer(rows, columns) / size)
+
+    needed = np.arange(b // 2 + 1)
+    first = turn(np.arange(a), np.arange(a), a)
+    between = turn(np.arange(a), np.arange(b), size)
+    return first, between, turn(needed, np.arange(b), b)
+
+
+def _short_rfft(frame: Float[Array, " n"]) -> tuple[Array, Array]:
+    """Real and imaginary part of the rfft of one frame, by small matrix products.
+
+    Cooley and Tukey 1965, one stage. Row by row, so that it compiles into the live
+    step: an FFT, or a product of matrices, would be a call of a library there.
+    """
+    first, between, second = (
+        tuple(jnp.asarray(part, frame.dtype) for part in (matrix.real, matrix.imag))
+        for matrix in _rfft_factors(len(frame))
+    )
+
+    def product(a, b):
+        return jax.lax.map(lambda row: row @ b, a)
+
+    rows = frame.reshape(between[0].shape)
+    r, i = product(first[0], rows), product(first[1], rows)
+    r, i = r * between[0] - i * between[1], r * between[1] + i * between[0]
+    real = product(second[0], r.T) - product(second[1], i.T)
+    imag = product(second[0], i.T) + product(second[1], r.T)
+    bins = len(frame) // 2 + 1
+    return real.ravel()[:bins], imag.ravel()[:bins]
 
 
 def _magnitude(frames, window, floor, compress):

@@ -1,6 +1,7 @@
 """The remap step compiled for one block length, ready to play; no audio device here."""
 
 import gc
+import os
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +14,23 @@ from jaxsnare.remap import RemapOut, RemapParams, Remapper
 
 MAX_BLOCK = 8192
 WARM_UP_BLOCKS = 200
+ONE_FUNCTION_BYTES = 1 << 18
+
+
+def settle() -> None:
+    """What a process that plays says to JAX before it first computes.
+
+    A step is hundreds of small operations. By default XLA dispatches them one by one,
+    and hands some to other threads, which a device's callback then waits for. Here it
+    computes on the CPU, in the calling thread, and a loop of less than
+    ONE_FUNCTION_BYTES - as which the engine compiles its step - as one function.
+    """
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
+    os.environ["PJRT_NPROC"] = "1"
+    option = f"xla_cpu_small_while_loop_byte_threshold={ONE_FUNCTION_BYTES}"
+    flags = os.environ.get("XLA_FLAGS", ""), f"--xla_backend_extra_options={option}"
+    os.environ["XLA_FLAGS"] = " ".join(flags)
 
 
 class Packing:
@@ -68,11 +86,17 @@ class Played(NamedTuple):
     hits: tuple[Hit, ...]  # voices started in the block
 
 
+FACTS = 5
+
+
 def _flat(x: Any, refused: Any, out: RemapOut) -> Any:
-    """A block's outputs as one vector: one array crosses the boundary, not fourteen."""
+    """A block's outputs as one vector: one array crosses the boundary, not fourteen.
+
+    Facts, audio, synth, a row for each sub-block's hit, triggers.
+    """
     signals, hits = out
-    rows = [jnp.ravel(a) for a in (hits.features, hits.modulation, hits.values)]
-    sound = jnp.concatenate([signals.audio, signals.synth, *rows])
+    rows = jnp.concatenate([hits.features, hits.modulation, hits.values], axis=-1)
+    sound = jnp.concatenate([signals.audio, signals.synth, jnp.ravel(rows)])
     facts = [
         refused,
         ~jnp.isfinite(sound).all(),
@@ -82,9 +106,6 @@ def _flat(x: Any, refused: Any, out: RemapOut) -> Any:
     ]
     facts = jnp.stack([jnp.asarray(fact, x.dtype) for fact in facts])
     return jnp.concatenate([facts, sound, signals.trigger.astype(x.dtype)])
-
-
-FACTS = 5
 
 
 class Engine:
@@ -108,13 +129,31 @@ class Engine:
             raise TypeError(f"params must be float32, got {self.packing.dtypes}")
         self._state_packing = Packing(state)
         self._start = self._state_packing.pack(state)
-        features, parameters = len(remapper.features.names), len(remapper.specs)
-        self._pieces = -(-block // SUB_BLOCK)
-        self._row_widths = (features, parameters, parameters)
-        self.vector: NDArray[np.float32] = self.pack(params)
+        self.vector = self.pack(params)
+        features, values = len(remapper.features.names), len(remapper.specs)
+        self._rows = -(-block // SUB_BLOCK), features + 2 * values
+        self._cuts = features, features + values
+        # an argument: a loop that the compiler knows to be taken once is no loop
+        self._once = jnp.int32(1)
         self._step = self._compile()
         self.bad_input = self.bad_output = 0
         self.reset()
+
+    @property
+    def vector(self) -> NDArray[np.float32]:
+        """The params as packed; assigning replaces them from the next block on."""
+        return self._vector
+
+    @vector.setter
+    def vector(self, vector: NDArray[np.float32]) -> None:
+        # here and not in the callback, which would copy them for every block
+        self._placed = jnp.array(vector)
+        self._vector = vector
+
+    @property
+    def program(self) -> str:
+        """The compiled step, as XLA writes it."""
+        return self._step.as_text()
 
     def pack(self, params: RemapParams) -> NDArray[np.float32]:
         """Params as the vector that a block reads."""
@@ -136,9 +175,17 @@ class Engine:
             )
             return self._state_packing.pack(state), _flat(x, refused, out)
 
+        def loop(once, vector, state, x):
+            """The step as a loop, taken once: see `settle`."""
+            size = FACTS + 3 * self.block + np.prod(self._rows)
+            start = state, jnp.zeros(size, x.dtype)
+            return jax.lax.fori_loop(
+                0, once, lambda _, carry: step(vector, carry[0], x), start
+            )
+
         silence = np.zeros(self.block, np.float32)
-        compiled = jax.jit(step, donate_argnums=1)
-        return compiled.lower(self.vector, self._start, silence).compile()
+        arguments = self._once, self._placed, self._start, silence
+        return jax.jit(loop, donate_argnums=2).lower(*arguments).compile()
 
     def reset(self) -> None:
         """Back to before the first sample."""
@@ -182,7 +229,7 @@ class Engine:
             )
         if self._stale_ranges:
             self._fresh_ranges()
-        self._state, out = self._step(self.vector, self._state, x)
+        self._state, out = self._step(self._once, self._placed, self._state, x)
         vector = np.asarray(out)
         refused, broken, level_db, onsets, triggers = vector[:FACTS].tolist()
         if refused:
@@ -206,13 +253,12 @@ class Engine:
         return played
 
     def _hits(self, vector: NDArray[np.float32]) -> tuple[Hit, ...]:
-        """The voices that started: rows of a sub-block each, then the triggers."""
-        *rows, trigger = np.split(
-            vector, np.cumsum([self._pieces * width for width in self._row_widths])
-        )
-        starts = np.flatnonzero(trigger)
-        features, modulation, values = (
-            row.reshape(self._pieces, -1)[starts // SUB_BLOCK] for row in rows
-        )
-        samples = (self.samples + starts).tolist()
-        return tuple(map(Hit, samples, features, modulation, values))
+        """The voices that started, from the last two parts of `_flat`."""
+        rows = vector[: -self.block].reshape(self._rows)
+        first, second = self._cuts
+        hits = []
+        for start in np.flatnonzero(vector[-self.block :]).tolist():
+            row = rows[start // SUB_BLOCK]
+            parts = row[:first], row[first:second], row[second:]
+            hits.append(Hit(self.samples + start, *parts))
+        return tuple(hits)
