@@ -1,7 +1,13 @@
 """The commands that play, as far as they need no sound device; and the keys."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +17,10 @@ from jaxsnare.cli import main
 from jaxsnare.drummer import SnareDrum
 from jaxsnare.live import commands, devices
 from jaxsnare.live.controls import Controls
-from jaxsnare.live.engine import Engine, Hit
-from jaxsnare.live.view import KEYS, TURNS, bar, turn
+from jaxsnare.live.engine import Engine, Hit, Played
+from jaxsnare.live.recorder import Recorder
+from jaxsnare.live.stats import Stats
+from jaxsnare.live.view import KEYS, TURNS, Screen, bar, keys, turn
 from jaxsnare.model import Model
 
 RATE = 48_000
@@ -100,6 +108,48 @@ def test_every_key_that_turns_a_knob_turns_it_both_ways(random_model):
         assert controls[name] == controls.specs[name].lo
 
 
+@pytest.mark.parametrize("help", [False, True])
+@pytest.mark.parametrize("width", [40, 50, 80, 200])
+def test_the_screen_fits_the_terminal(random_model, width, help, tmp_path):
+    model = random_model()
+    engine = Engine(model.remapper(), model.params(), 64)
+    controls = Controls(engine, model)
+    names = model.specs.names, model.features.names
+    taking = Recorder(tmp_path / ("a" * 60), RATE, *names)
+    player: Any = SimpleNamespace(
+        engine=engine, stats=Stats(), rate=RATE, recorder=taking
+    )
+    hit = Hit(0, np.full(3, 0.5, np.float32), *2 * [np.zeros(14, np.float32)])
+    silence = np.zeros(64, np.float32)
+    player.stats.add(1e-4, Played(silence, silence, silence + 0.5, 8.0, 1, (hit,)))
+    lines = Screen(player, controls, 120.0, "a message", help).lines(width)
+    taking.close()
+    assert max(map(len, lines)) <= width
+    assert len(lines) <= (20 if width >= 80 else 24)
+    assert lines[0].startswith("input   ██")
+    assert lines[0].endswith("-6.0 dBFS")
+    assert lines[2].endswith("8.0 / 16 dB")
+    assert lines[-1] == "a message"
+    text = " ".join(" ".join(lines).split())
+    keys = all(words in text for words in KEYS.values())
+    numbers = "RMS +0.50" in text and "0 blocks of bad input" in text
+    assert (keys, numbers) == (help, not help)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no terminals of this kind there")
+def test_keys_are_all_read_and_arrows_are_none(monkeypatch):
+    import pty
+
+    ours, theirs = pty.openpty()
+    with os.fdopen(theirs) as terminal:
+        monkeypatch.setattr("sys.stdin", terminal)
+        with keys() as typed:
+            assert typed() == ""
+            os.write(ours, b"s\x1b[Am\x1bOSM\x1b[15~q")
+            assert "".join(typed() for _ in range(3)) == "smMq"
+    os.close(ours)
+
+
 def test_a_meter_fills_with_the_level():
     assert bar(-120.0).count("█") == 0
     assert bar(0.0).count("█") == len(bar(0.0))
@@ -168,3 +218,19 @@ def test_without_portaudio_it_is_said_what_to_install(folder, monkeypatch, capsy
     assert error.count("\n") == 1
     assert "apt install libportaudio2" in error
     assert "brew install portaudio" in error
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signals there")
+def test_ctrl_c_while_jax_is_imported_is_one_line(tmp_path):
+    """With a JAX that presses Ctrl-C itself."""
+    (tmp_path / "jax.py").write_text(
+        "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(9)"
+    )
+    source = Path(__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-c", "import jaxsnare_command as c; c.main()"],
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{source}"},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (130, "jaxsnare: interrupted\n")

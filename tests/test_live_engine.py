@@ -84,7 +84,7 @@ model, audio = Model.load(folder), np.load(heard)
 engine = Engine(model.remapper(48_000), model.params(), int(block))
 blocks = audio[: len(audio) // engine.block * engine.block].reshape(-1, engine.block)
 played = [engine.process(x).audio for x in blocks]
-np.savez(result, audio=np.concatenate(played), program=engine.program)
+np.savez(result, audio=np.concatenate(played), hlo=engine.hlo)
 """
 
 
@@ -100,7 +100,7 @@ def test_a_process_that_plays_compiles_one_function_of_the_same_sound(
     environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
     subprocess.run(command, cwd=tmp_path, check=True, env=environment)
     result = np.load(tmp_path / "result.npz")
-    program = str(result["program"])
+    program = str(result["hlo"])
     entry = program[program.index("\nENTRY") :]
     assert " call(" in entry
     assert " while(" not in entry

@@ -136,6 +136,23 @@ def test_a_full_disk_is_reported_and_playing_goes_on(tmp_path, suffix):
         assert np.array_equal(found, signal(played, "input")[: len(found)])
 
 
+def test_a_wav_file_ends_before_its_length_overflows(tmp_path, monkeypatch):
+    """The format counts bytes in 32 bits: what is beyond would not be read."""
+    monkeypatch.setattr("jaxsnare.live.recorder.WAV_BYTES", 4 * 100 * BLOCK)
+    for suffix, kept in ("wav", 100), ("flac", 200):
+        taking = recorder(tmp_path / suffix, format=suffix)
+        for played in blocks(100), blocks(100):
+            for p in played:
+                taking.put(p)
+            deadline = time.monotonic() + 5
+            while taking._waiting and not taking.error and time.monotonic() < deadline:
+                time.sleep(0.01)
+        summary = taking.close()
+        assert ("no more than 4 GiB" in summary.error) == (suffix == "wav")
+        assert summary.seconds == taking.seconds == kept * BLOCK / RATE
+        assert len(tracks(summary.folder, suffix)[2]) == kept * BLOCK
+
+
 KILLED = """
 import os, sys, time
 sys.path.insert(0, sys.argv[2])

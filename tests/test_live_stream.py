@@ -10,7 +10,7 @@ import pytest
 
 from jaxsnare.live.engine import Hit, Played
 from jaxsnare.live.stats import LAST_BLOCKS, Stats
-from jaxsnare.live.stream import Player, devices, find_device
+from jaxsnare.live.stream import JACK, Player, devices, find_device
 
 RATE, BLOCK = 48_000, 4
 
@@ -49,9 +49,24 @@ class Stream:
 
     stop = close = start
 
+    def __enter__(self):
+        """A server that asks for 8 samples at once."""
+        out = np.ones((8, 1), np.float32)
+        self.callback(out, 8, 0, Status())
+        assert not out.any()
+
+    def __exit__(self, *_):
+        pass
+
 
 @pytest.fixture
-def sound(monkeypatch):
+def api():
+    """The name of the host API, in a list."""
+    return ["Fake"]
+
+
+@pytest.fixture
+def sound(monkeypatch, api):
     """A microphone, two loudspeakers of one name and a card; 0 and 1 are default."""
     present = [
         device(0, "Microphone", 4, 0),
@@ -72,7 +87,7 @@ def sound(monkeypatch):
     fake = types.SimpleNamespace(
         PortAudioError=PortAudioError,
         query_devices=query,
-        query_hostapis=lambda: [{"name": "Fake"}],
+        query_hostapis=lambda: [{"name": api[0]}],
         check_input_settings=check,
         check_output_settings=check,
         Stream=Stream,
@@ -148,6 +163,29 @@ def test_the_callback_fills_the_output_whatever_happens(sound):
     status.output_underflow = status.input_overflow = True
     call(player, x, status=status)
     assert (stats.underflows, stats.overflows, stats.blocks) == (1, 1, 2)
+    assert stats.lost == 2  # that call once, and the one of another length
+
+
+@pytest.mark.parametrize(("block", "added"), [(4, 0), (8, 0), (6, 6), (16, 16)])
+def test_blocks_of_jack_come_as_they_are_where_ours_divide_them(
+    sound, api, block, added
+):
+    """What PortAudio states on JACK lacks a period at each side; the ports' do not."""
+    api[:] = [JACK]
+    engine = Doubler()
+    engine.block = block
+    player = make_player(engine, input=0, output=1)
+    (stream,) = player._streams  # though two devices, one clock
+    assert stream.settings["blocksize"] == added
+    assert player.latency == (240, 144 + added, RATE)
+    words = f"plays 8 samples at once: to fit blocks of {block} to that adds"
+    assert [words in warning for warning in player.warnings] == [True] * bool(added)
+    frames = 2 * block
+    x = np.arange(2.0 * frames).reshape(frames, 2)
+    assert np.array_equal(call(player, x, frames)[:, 0], 2 * x[:, 0])
+    assert player.stats.blocks == 2
+    assert not call(player, x[1:], frames - 1).any()
+    assert player.stats.other_lengths == player.stats.lost == 1
 
 
 def test_two_devices_are_two_streams_with_a_warning(sound):

@@ -1,25 +1,28 @@
 """The commands that play: live, devices, calibrate."""
 
 import argparse
+import json
+import signal
 import sys
 import time
 from collections import deque
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from jaxsnare.audio import read_audio
 from jaxsnare.commands import changed, given
 from jaxsnare.live.controls import Controls
 from jaxsnare.live.devices import devices
-from jaxsnare.live.engine import Engine, Hit
+from jaxsnare.live.engine import Engine, Hit, settle
+from jaxsnare.live.rack import Rack
 from jaxsnare.live.recorder import Recorder
 from jaxsnare.live.stream import Player, leave
-from jaxsnare.live.view import TURNS, keys, screen, turn
+from jaxsnare.live.view import TURNS, Screen, keys, turn
 from jaxsnare.model import Model
 from jaxsnare.onset import ONSET_SPECS
 from jaxsnare.remap import PLAY_SPECS
@@ -27,6 +30,9 @@ from jaxsnare.terminal import Answer, duration, note, plural, table
 
 CALIBRATION_HITS = 10
 POLL_S = 0.05
+ENDS = [getattr(signal, s) for s in ("SIGTERM", "SIGHUP") if hasattr(signal, s)]
+"""Signals that end playing as Ctrl-C does."""
+
 WAIT_S = 30.0  # for ten hits, at most
 
 
@@ -124,15 +130,14 @@ def run_live(args: argparse.Namespace) -> Answer:
     """Compile, open the device, and play until it is enough."""
     settle()
     started = time.monotonic()
-    models = [_prepare(args, folder) for folder in args.models]
-    rate = _rate(args, models[0])
-    engines: list[tuple[Engine, Controls]] = []
-    for model in models:
-        remapper = model.remapper(rate, args.running_normaliser)
-        engine = Engine(remapper, model.params(), args.block)
-        engine.warm_up()
-        engines.append((engine, Controls(engine, model)))
-    engine, _ = engines[0]
+    rack = Rack(
+        partial(_prepare, args),
+        args.models,
+        args.rate,
+        args.block,
+        args.running_normaliser,
+    )
+    engine, rate = rack.engine, rack.settings[0]
     recorder = None
     player = _player(args, engine)
     if args.record is not None:
@@ -151,25 +156,21 @@ def run_live(args: argparse.Namespace) -> Answer:
         f"{latency.device} of the device); ready in "
         f"{duration(time.monotonic() - started)}",
     )
-    ended = Session(args, player, engines).run()
-    return _farewell(args, player, engines, recorder, ended)
+    ended = Session(args, player, rack).run()
+    return _farewell(args, player, rack, recorder, ended)
 
 
 class Session:
-    """A performance: the player, the engines it may switch to, and what is typed."""
+    """A performance: the player, the models it may play, and what is typed."""
 
-    def __init__(
-        self,
-        args: argparse.Namespace,
-        player: Player,
-        engines: list[tuple[Engine, Controls]],
-    ) -> None:
-        self.args, self.player, self.engines = args, player, engines
-        self.controls = engines[0][1]
+    def __init__(self, args: argparse.Namespace, player: Player, rack: Rack) -> None:
+        self.args, self.player, self.rack = args, player, rack
+        self._entry: str | None = None  # a line that is being typed
         self.calibration: Calibration | None = None
         self.message, self.help = "? for the keys, q ends", False
         self._hit_times: deque[float] = deque(maxlen=64)
         self._hits, self._last_hit = 0, None
+        self._recording = True
 
     def run(self) -> str:
         """Play; why it ended: "asked", "over" (time or file) or "gone" (the device)."""
@@ -180,18 +181,25 @@ class Session:
         hidden = self.args.quiet or self.args.json or not console.is_terminal
         view = Live(console=console, auto_refresh=False, transient=True)
         begun = time.monotonic()
-        self.player.start()
+        usual = [s for s in ENDS if signal.getsignal(s) == signal.SIG_DFL]
+        handlers = {s: signal.signal(s, signal.default_int_handler) for s in usual}
         try:
-            with keys() as key, nullcontext() if hidden else view:
+            self.player.start()
+            with keys() as typed, nullcontext() if hidden else view:
                 while not (ended := self._ended(begun)):
                     time.sleep(POLL_S)
                     self._follow_hits()
-                    if self._typed(key()):
+                    self._follow_recording()
+                    self._follow_rack(self.rack.poll())
+                    if any(map(self._typed, typed())):
                         return "asked"
                     if not hidden:
                         view.update(self._screen(begun), refresh=True)
         except KeyboardInterrupt:
             return "asked"
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
         return ended
 
     def _ended(self, begun: float) -> str:
@@ -218,8 +226,18 @@ class Session:
             left = CALIBRATION_HITS - len(self.calibration.differences)
             self.message = f"calibrating: {plural(left, 'hit')} to go"
 
+    def _follow_recording(self) -> None:
+        """Say once if the recording has ended early: playing goes on."""
+        recorder = self.player.recorder
+        if self._recording and isinstance(recorder, Recorder) and recorder.error:
+            self._recording = False
+            print(f"jaxsnare: recording has ended: {recorder.error}", file=sys.stderr)
+
     def _typed(self, key: str) -> bool:
         """Do what a key says; whether that is to end."""
+        if self._entry is not None:
+            self._type_entry(key)
+            return False
         if key == "?":
             self.help = not self.help
         elif key == "c":
@@ -235,24 +253,51 @@ class Session:
                 self.message = f"saved {path}"
             except ValueError as error:
                 self.message = str(error)
-        elif key.isdecimal() and 1 <= int(key) <= len(self.engines):
-            self.player.engine, self.controls = self.engines[int(key) - 1]
-            self.message = f"playing {self.args.models[int(key) - 1]}"
+        elif key == "n":
+            self._type_entry("")
+        elif key == "u":
+            self._load(self.rack.playing)
+        elif key.isdecimal() and 1 <= int(key) <= len(self.rack.slots):
+            self._follow_rack(self.rack.choose(int(key) - 1))
         elif key and key.lower() in TURNS:
             self.message = turn(self.controls, key)
         return key == "q"
+
+    def _type_entry(self, key: str) -> None:
+        """A line that is typed: the folder of another model."""
+        entry = self._entry or ""
+        if key in ("\n", "\r"):
+            self._entry, self.message = None, "no folder: nothing is loaded"
+            if entry.strip():
+                self._load(Path(entry.strip()).expanduser())
+            return
+        self._entry = entry[:-1] if key in ("\x7f", "\b") else entry + key
+        self.message = f"folder of a model, then Enter: {self._entry}"
+
+    def _load(self, folder: Path) -> None:
+        self._follow_rack(self.rack.choose(self.rack.add(folder)))
+
+    def _follow_rack(self, happened: str) -> None:
+        """Let the player play what the rack says, which is told."""
+        if happened:
+            self.message = happened
+            self.player.switch(self.rack.engine)
+
+    @property
+    def controls(self) -> Controls:
+        return self.rack.controls
 
     def _screen(self, begun: float) -> Any:
         now = time.monotonic()
         window = float(np.clip(now - begun, 1.0, 15.0))
         rate = 60 * sum(now - t <= window for t in self._hit_times) / window
-        return screen(self.player, self.controls, rate, self.message, self.help)
+        return Screen(self.player, self.controls, rate, self.message, self.help)
 
 
 def _farewell(
     args: argparse.Namespace,
     player: Player,
-    engines: list[tuple[Engine, Controls]],
+    rack: Rack,
     recorder: Recorder | None,
     ended: str,
 ) -> Answer:
@@ -261,7 +306,6 @@ def _farewell(
     stats, engine = player.stats, player.engine
     summary = recorder.close() if recorder is not None else None
     steps = 1e3 * stats.recent().step_s
-    lost = stats.underflows + stats.overflows + stats.starved + stats.dropped
     p50, p99 = np.percentile(steps, [50, 99]) if len(steps) else (0.0, 0.0)
     budget = 1e3 * engine.block / player.rate
     seconds = stats.blocks * engine.block / player.rate
@@ -274,10 +318,10 @@ def _farewell(
         "onsets": stats.onsets,
         "latency_samples": player.latency.samples if closed is not False else None,
         "trigger_latency_samples": engine.remapper.latency,
-        "lost_blocks": lost,
+        "lost_blocks": stats.lost,
         "faults": stats.faults,
         "fault": stats.fault,
-        "bad_input_blocks": sum(e.bad_input for e, _ in engines),
+        "bad_input_blocks": sum(e.bad_input for e in set(rack.engines())),
         "step_ms": {"p50": round(float(p50), 4), "p99": round(float(p99), 4)},
         "budget_ms": round(budget, 4),
         "recording": None
@@ -286,12 +330,12 @@ def _farewell(
     }
     text = (
         f"Played {duration(seconds)}, {plural(stats.hits, 'hit')}; "
-        f"{plural(lost, 'block')} lost; a step took {p50:.3f} ms "
+        f"{plural(stats.lost, 'block')} lost; a step took {p50:.3f} ms "
         f"(99 % under {p99:.3f}) of {budget:.2f} ms."
     )
     if summary is not None:
         text += f"\nRecorded {duration(summary.seconds)} to {summary.folder}"
-        if summary.dropped_blocks:
+        if summary.dropped_blocks and not summary.error:
             lost_too = plural(summary.dropped_blocks, "block")
             text += f"; {lost_too} did not fit the buffer"
         if summary.error:
@@ -302,8 +346,8 @@ def _farewell(
             "was the sound server ended, or a cable pulled?",
             file=sys.stderr,
         )
-        print(text, file=sys.stderr)
     if not closed:
+        print(json.dumps(data) if args.json else text)
         leave(1)
     return Answer(data, text)
 
@@ -363,10 +407,3 @@ class _Collector:
 
     def put(self, played: Any) -> None:
         self.hits.extend(played.hits)
-
-
-def settle() -> None:
-    """What a process that plays sets before JAX starts: live runs on the CPU."""
-    jax.config.update("jax_platforms", "cpu")
-    # computing in the calling thread: no hand-over, a shorter tail
-    jax.config.update("jax_cpu_enable_async_dispatch", False)

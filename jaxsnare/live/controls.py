@@ -3,9 +3,10 @@
 import json
 import os
 import secrets
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
-from typing import Any
 
 import numpy as np
 
@@ -23,12 +24,12 @@ def control_specs(model: Model) -> ParamSet:
 
     Synth parameters keep their names ("osc1.freq"); "damping.osc1.freq" is how far
     the mapping may move one; "scale.RMS" and "shift.RMS" act on a feature difference
-    before the mapping.
+    before the mapping. Their defaults are what the model says.
     """
-    preset = [
-        ParamSpec(s.name, s.unit, s.lo, s.hi, model.preset.values[s.name], s.scale)
-        for s in model.specs
-    ]
+
+    def at(specs: ParamSet, values: Mapping[str, float]) -> list[ParamSpec]:
+        return [replace(s, default=values.get(s.name, s.default)) for s in specs]
+
     damping = [
         ParamSpec(f"damping.{name}", "", 0.0, 1.0, value)
         for name, value in model.preset.damping.items()
@@ -41,26 +42,26 @@ def control_specs(model: Model) -> ParamSet:
             ParamSpec(f"shift.{name}", "", -SHIFT_RANGE, SHIFT_RANGE, 0.0),
         )
     ]
-    onset = [
-        ParamSpec(s.name, s.unit, s.lo, s.hi, model.onset[s.name], s.scale)
-        for s in ONSET_SPECS
-    ]
-    return ParamSet((*PLAY_SPECS, *onset, *preset, *damping, *latent))
+    play, onset = at(PLAY_SPECS, model.play), at(ONSET_SPECS, model.onset)
+    preset = at(model.specs, model.preset.values)
+    return ParamSet((*play, *onset, *preset, *damping, *latent))
 
 
 class Controls:
-    """The knobs of a playing engine.
+    """The knobs of an engine that plays a model.
 
     `set` may be called from any thread at any time: the engine's vector is replaced
-    whole, so a block sees all of a change or nothing of it.
+    whole, so a block sees all of a change or nothing of it. Not active: the knobs of a
+    model that does not play (yet); turning them is heard once they `take_over`.
     """
 
-    def __init__(self, engine: Engine, model: Model) -> None:
+    def __init__(self, engine: Engine, model: Model, active: bool = True) -> None:
         self.engine = engine
+        self._active = active
         self._lock = Lock()
         self._use(model)
         self._values = {s.name: s.default for s in self.specs}
-        engine.vector = self._packed()
+        self._send()
 
     def _use(self, model: Model) -> None:
         self.model = model
@@ -92,10 +93,7 @@ class Controls:
         checked = {name: self.specs.check_one(name, v) for name, v in values.items()}
         with self._lock:
             self._values |= checked
-            vector = self.engine.vector.copy()
-            for name, value in checked.items():
-                vector[self._places[name]] = self._stored(name, value)
-            self.engine.vector = vector
+            self._send()
 
     def _stored(self, name: str, value: float) -> float:
         """A value as the step wants it: presets are in the unit interval there."""
@@ -108,11 +106,29 @@ class Controls:
         lo, span = np.float32(spec.lo), np.float32(spec.hi - spec.lo)
         return float((np.float32(value) - lo) / span)
 
-    def _packed(self) -> Any:
+    def _send(self) -> None:
+        """Let the engine play what the knobs say from the next block on."""
+        if not self._active:
+            return
         vector = self._base.copy()
         for name, value in self._values.items():
             vector[self._places[name]] = self._stored(name, value)
-        return vector
+        self.engine.vector = vector
+
+    def _turned(self) -> dict[str, float]:
+        """What of PLAY_SPECS stands elsewhere than the model says."""
+        now = {name: self._values[name] for name in PLAY_SPECS.names}
+        return {k: v for k, v in now.items() if v != self.specs[k].default}
+
+    def take_over(self, other: "Controls") -> None:
+        """Play from now on, in place of other knobs; how it is played stays."""
+        with other._lock:
+            other._active = False
+            turned = other._turned()
+        with self._lock:
+            self._values |= turned
+            self._active = True
+            self._send()
 
     def load(self, model: Model) -> None:
         """Play another model of the same shapes from the next block on.
@@ -128,10 +144,10 @@ class Controls:
                 "that plays, and cannot take its place without being compiled"
             )
         with self._lock:
-            kept = {name: self._values[name] for name in PLAY_SPECS.names}
+            turned = self._turned()
             self._use(model)
-            self._values = {s.name: s.default for s in self.specs} | kept
-            self.engine.vector = self._packed()
+            self._values = {s.name: s.default for s in self.specs} | turned
+            self._send()
 
     def preset(self) -> dict[str, dict[str, float]]:
         """What the knobs of the synth say, in the schema of preset files."""

@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import serialize_executable
 from numpy.typing import NDArray
 
 from jaxsnare.component import SUB_BLOCK
-from jaxsnare.remap import RemapOut, RemapParams, Remapper
+from jaxsnare.remap import RemapOut, RemapParams, Remapper, RemapState
 
 MAX_BLOCK = 8192
 WARM_UP_BLOCKS = 200
@@ -112,11 +113,18 @@ class Engine:
     """Plays a model block by block: `process(block) -> Played`.
 
     The step is compiled ahead of time, so that a wrong shape or type is refused and
-    never recompiled. Params travel as one vector that may be replaced at any time from
-    another thread (`vector`): a block sees the old one or the new one.
+    never recompiled; or read from the `program` of another process's engine. Params
+    travel as one vector that may be replaced at any time from another thread
+    (`vector`): a block sees the old one or the new one.
     """
 
-    def __init__(self, remapper: Remapper, params: RemapParams, block: int) -> None:
+    def __init__(
+        self,
+        remapper: Remapper,
+        params: RemapParams,
+        block: int,
+        program: bytes | None = None,
+    ) -> None:
         if not 1 <= block <= MAX_BLOCK:
             raise ValueError(
                 f"block is {block} samples, allowed is 1..{MAX_BLOCK} samples"
@@ -135,7 +143,7 @@ class Engine:
         self._cuts = features, features + values
         # an argument: a loop that the compiler knows to be taken once is no loop
         self._once = jnp.int32(1)
-        self._step = self._compile()
+        self._step = self._compile() if program is None else self._read(program)
         self.bad_input = self.bad_output = 0
         self.reset()
 
@@ -150,11 +158,6 @@ class Engine:
         self._placed = jnp.array(vector)
         self._vector = vector
 
-    @property
-    def program(self) -> str:
-        """The compiled step, as XLA writes it."""
-        return self._step.as_text()
-
     def pack(self, params: RemapParams) -> NDArray[np.float32]:
         """Params as the vector that a block reads."""
         (vector,) = self.packing.pack(jax.tree.map(np.asarray, params), np)
@@ -164,6 +167,10 @@ class Engine:
     def index(self) -> RemapParams:
         """Where each param lies in the vector: the structure of params, of integers."""
         return self.packing.unpack((np.arange(len(self.vector)),))
+
+    @property
+    def _arguments(self) -> Any:
+        return self._once, self._placed, self._start, np.zeros(self.block, np.float32)
 
     def _compile(self) -> Any:
         def step(vector, state, x):
@@ -183,9 +190,22 @@ class Engine:
                 0, once, lambda _, carry: step(vector, carry[0], x), start
             )
 
-        silence = np.zeros(self.block, np.float32)
-        arguments = self._once, self._placed, self._start, silence
-        return jax.jit(loop, donate_argnums=2).lower(*arguments).compile()
+        return jax.jit(loop, donate_argnums=2).lower(*self._arguments).compile()
+
+    @property
+    def program(self) -> bytes:
+        """The compiled step, for an engine of the same shapes on this machine."""
+        return serialize_executable.serialize(self._step)[0]
+
+    def _read(self, program: bytes) -> Any:
+        arguments = jax.tree.structure((self._arguments, {}))
+        results = jax.tree.structure((self._start, 0))
+        return serialize_executable.deserialize_and_load(program, arguments, results)
+
+    @property
+    def hlo(self) -> str:
+        """The compiled step as XLA writes it."""
+        return self._step.as_text()
 
     def reset(self) -> None:
         """Back to before the first sample."""
@@ -197,15 +217,37 @@ class Engine:
         self._state = tuple(jnp.copy(v) for v in self._start)
         self._stale_ranges = False
 
+    def take_over(self, other: "Engine") -> None:
+        """Go on where another engine is: what it heard, and the voices still due.
+
+        Its sounding voice stays with it. Call it between blocks.
+        """
+        mine, theirs = self._unpacked(self._start), other._unpacked(other._state)
+        kept = min(len(mine.history), len(theirs.history))
+        history = mine.history.copy()
+        history[len(history) - kept :] = theirs.history[len(theirs.history) - kept :]
+        same = len(mine.due) == len(theirs.due)
+        state = mine._replace(
+            detector=theirs.detector,
+            history=history,
+            due=theirs.due if same else mine.due,
+            knobs=theirs.knobs,
+        )
+        self._state = self._state_packing.pack(state, np)
+        self.samples = other.samples
+
+    def _unpacked(self, state: Any) -> RemapState:
+        """A packed state as NumPy arrays."""
+        return self._state_packing.unpack(tuple(np.asarray(v) for v in state))
+
     def forget_ranges(self) -> None:
         """Let the running normaliser start afresh at the next block; any thread."""
         self._stale_ranges = True
 
     def _fresh_ranges(self) -> None:
-        packing = self._state_packing
-        state = packing.unpack(tuple(np.asarray(v) for v in self._state))
-        start = packing.unpack(tuple(np.asarray(v) for v in self._start))
-        self._state = packing.pack(state._replace(running=start.running), np)
+        running = self._unpacked(self._start).running
+        state = self._unpacked(self._state)._replace(running=running)
+        self._state = self._state_packing.pack(state, np)
         self._stale_ranges = False
 
     def warm_up(self) -> None:

@@ -23,6 +23,7 @@ POLL_S = 0.05
 FLUSH_S = 0.5  # what a killed process loses at most
 ERRORS = OSError, soundfile.SoundFileError
 FULL_BYTES = 1 << 20  # a disk with less room than that counts as full
+WAV_BYTES = (1 << 32) - (1 << 16)  # the format counts in 32 bits: 6.2 h at 48 kHz
 
 
 class Summary(NamedTuple):
@@ -109,6 +110,11 @@ class Recorder:
         self._waiting.append((self._missing, played))
         self._missing = 0
 
+    @property
+    def seconds(self) -> float:
+        """What is written so far."""
+        return self._samples / self.sample_rate
+
     def close(self, timeout: float = 2.0) -> Summary:
         """Write what waits, for at most `timeout` seconds, and end the files."""
         self._closing.set()
@@ -117,7 +123,7 @@ class Recorder:
             self.error = self.error or f"the disk took more than {timeout} s"
         return Summary(
             self.folder,
-            self._samples / self.sample_rate,
+            self.seconds,
             self._hits,
             self.dropped_blocks,
             self.error,
@@ -151,12 +157,15 @@ class Recorder:
             tracks = played.input, played.synth, played.audio
             for track, signal in zip(pieces, tracks, strict=True):
                 track += [*gap, signal]
+        samples = self._samples + sum(map(len, pieces[0]))
+        if self.format == "wav" and 4 * samples > WAV_BYTES:
+            raise ValueError("a WAV file holds no more than 4 GiB; FLAC holds more")
         for file, track in zip(self._audio, pieces, strict=True):
             audio = np.concatenate(track)
             if self.format == "flac":
                 audio = np.clip(audio, -1.0, 1.0)
             file.write(audio)
-        self._samples += sum(map(len, pieces[0]))
+        self._samples = samples
         assert self._log is not None
         for hit in (hit for _, played in taken for hit in played.hits):
             self._log.write(json.dumps(self._line(hit)) + "\n")

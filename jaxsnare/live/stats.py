@@ -24,7 +24,8 @@ class Stats:
 
     def __init__(self) -> None:
         self.blocks = 0  # answered by the engine
-        self.underflows = self.overflows = 0  # reported by the device
+        self.xruns = 0  # times that the device said something was lost
+        self.underflows = self.overflows = 0  # what it said
         self.faults = 0  # exceptions; answered by silence
         self.other_lengths = 0  # blocks of a length not asked for; silence
         self.starved = self.dropped = 0  # blocks, between two streams
@@ -32,6 +33,11 @@ class Stats:
         self.last_hit: Hit | None = None
         self.fault = ""  # the last exception
         self._ring = np.zeros((LAST_BLOCKS, 4))
+
+    @property
+    def lost(self) -> int:
+        """Blocks that were not heard, or not as they were played."""
+        return self.xruns + self.other_lengths + self.starved + self.dropped
 
     def add(self, step_s: float, played: Played) -> None:
         """A block that the engine answered."""

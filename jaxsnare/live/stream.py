@@ -5,7 +5,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from math import ceil
-from threading import Thread
+from threading import Event, Thread
 from time import perf_counter
 from typing import Any, NamedTuple, NoReturn, Protocol
 
@@ -25,6 +25,8 @@ from jaxsnare.live.stats import Stats
 
 __all__ = ["Device", "Latency", "Player", "devices", "find_device", "leave"]
 
+JACK = "JACK Audio Connection Kit"
+PERIOD_S = 1.0  # within which a JACK server asks for the first samples
 SILENT_S, SILENT_BLOCKS = 0.5, 8  # without a callback: the device is gone
 QUEUE_S = 0.02  # between two streams, at most; and a few blocks at least
 QUEUE_BLOCKS = 4
@@ -34,7 +36,7 @@ class Latency(NamedTuple):
     """Samples from a stroke's onset to its answer, and where they go."""
 
     trigger: int  # from the detected onset to the voice: exact
-    device: int  # buffering in and out, as PortAudio states it
+    device: int  # buffering in and out, as stated by the device
     sample_rate: int
 
     @property
@@ -44,6 +46,10 @@ class Latency(NamedTuple):
     @property
     def ms(self) -> float:
         return 1e3 * self.samples / self.sample_rate
+
+
+Heard = Callable[[slice], NDArray[np.float32]]
+"""What is to be played on, for a part of the samples that the device asks for."""
 
 
 class Taker(Protocol):
@@ -84,21 +90,26 @@ class Player:
         self.warnings: list[str] = []
         self._last_call = self._started = 0.0
         self._ended = self._unsettled = False
+        self._next: Engine | None = None
         self._source = None if source is None else np.asarray(source, np.float32)
         self._position = 0
         waiting = max(QUEUE_BLOCKS, ceil(QUEUE_S * self.rate / engine.block))
         self._queue: deque[NDArray[np.float32]] = deque(maxlen=waiting)
+        self._blocksize = engine.block  # that PortAudio keeps to; 0: none
+        self._ports_s: float | None = None  # latency of JACK's ports
 
         to = self._device(sd, output, "output")
         self._outs = _channels(out_channels, to, "output", 2)
         one = {"channels": max(self._outs) + 1, "device": to["index"]}
         if source is not None:
+            self._fit(sd, to)
             self._streams = [self._open(sd.OutputStream, self._from_source, **one)]
             return
         of = self._device(sd, input, "input")
         self._ins = _channels(in_channels, of, "input", 1)
         other = {"channels": max(self._ins) + 1, "device": of["index"]}
-        if of["index"] == to["index"]:
+        self._fit(sd, to, of)
+        if of["index"] == to["index"] or self._ports_s is not None:
             both = {k: (other[k], one[k]) for k in one}
             self._streams = [self._open(sd.Stream, self._duplex, **both)]
             return
@@ -126,12 +137,38 @@ class Player:
             )
         return device
 
+    def _fit(
+        self, sd: Any, to: dict[str, Any], of: dict[str, Any] | None = None
+    ) -> None:
+        """Take the blocks of a JACK server as they come, where ours divide them.
+
+        All devices of a server have one clock, and give their samples a period at
+        once. To keep to another block, PortAudio delays them by one, whatever the
+        period. PortAudio's own statement leaves out a period each for input and output;
+        the ports' latencies, in the records of the devices, do not.
+        """
+        used = [device for device in (to, of) if device is not None]
+        if any(_host_api(sd, device) != JACK for device in used):
+            return
+        self._ports_s = to["default_low_output_latency"]
+        if of is not None:
+            self._ports_s += of["default_low_input_latency"]
+        block, period = self.engine.block, _jack_period(sd, to["index"])
+        if period and period % block == 0:
+            self._blocksize = 0
+        elif period:
+            self.warnings.append(
+                f"the JACK server plays {period} samples at once: to fit blocks of "
+                f"{block} to that adds {1e3 * block / self.rate:.1f} ms; a --block "
+                f"that divides {period} adds nothing"
+            )
+
     def _open(self, kind: Callable[..., Any], callback: Any, **settings: Any) -> Any:
         sd = sounddevice()
         try:
             return kind(
                 samplerate=self.rate,
-                blocksize=self.engine.block,
+                blocksize=self._blocksize,
                 dtype="float32",
                 latency="low",
                 callback=callback,
@@ -150,13 +187,23 @@ class Player:
     def latency(self) -> Latency:
         """What lies between a stroke and its answer, without drum stick and air.
 
-        The device's part is PortAudio's. On JACK it is the latency of the server's own
-        ports and one block, by which blocks are fitted to the server's period, be it
-        the same or another.
+        The device's part is what PortAudio states. On JACK it is the latency of the
+        ports, to which a block is added where ours do not divide the server's period.
         """
-        seconds = sum(float(np.sum(stream.latency)) for stream in self._streams)
-        trigger = self.engine.remapper.latency
-        return Latency(trigger, round(seconds * self.rate), self.rate)
+        if self._ports_s is None:
+            stated = sum(float(np.sum(stream.latency)) for stream in self._streams)
+            device = round(stated * self.rate)
+        else:
+            device = round(self._ports_s * self.rate) + self._blocksize
+        return Latency(self.engine.remapper.latency, device, self.rate)
+
+    def switch(self, engine: Engine) -> None:
+        """Play on with another engine, of the same rate and block, from any thread.
+
+        It goes on where this one is, and fades in over the next block.
+        """
+        if engine is not self.engine:
+            self._next = engine
 
     def start(self) -> None:
         """Begin to play. ValueError if the device refuses."""
@@ -219,7 +266,7 @@ class Player:
         self._ended = True
 
     def _duplex(self, indata, outdata, frames, _time, status) -> None:
-        self._answer(lambda: self._mono(indata), outdata, frames, status)
+        self._answer(lambda part: self._mono(indata[part]), outdata, frames, status)
 
     def _from_source(self, outdata, frames, _time, status) -> None:
         self._answer(self._next_of_source, outdata, frames, status)
@@ -235,35 +282,57 @@ class Player:
         self.stats.dropped += len(self._queue) == self._queue.maxlen
         self._queue.append(self._mono(indata))
 
-    def _answer(self, heard: Callable[[], NDArray], outdata, frames, status) -> None:
+    def _answer(self, heard: Heard, outdata, frames, status) -> None:
         """The callback: fills the output, whatever happens, and never raises."""
         self._last_call = perf_counter()
         outdata.fill(0)
         self._count(status)
-        if frames != self.engine.block:
+        block = self.engine.block
+        if frames % block:
             self.stats.other_lengths += 1
             return
-        try:
-            if self._unsettled:
-                self.engine.forget()
-                self._unsettled = False
-            x = heard()
-            before = perf_counter()
-            played = self.engine.process(x)
-            outdata[:, self._outs] = played.audio[:, None]
-            self.stats.add(perf_counter() - before, played)
-            if self.recorder is not None:
-                self.recorder.put(played)
-        except Exception as error:
-            outdata.fill(0)
-            self._unsettled = True  # a step that failed has consumed its state
-            self.stats.faults += 1
-            self.stats.fault = f"{type(error).__name__}: {error}"
+        for start in range(0, frames, block):
+            part = slice(start, start + block)
+            try:
+                self._answer_block(heard(part), outdata[part])
+            except Exception as error:
+                outdata[part] = 0
+                self._unsettled = True  # a step that failed has consumed its state
+                self.stats.faults += 1
+                self.stats.fault = f"{type(error).__name__}: {error}"
+
+    def _answer_block(self, x: NDArray[np.float32], outdata: NDArray) -> None:
+        if self._unsettled:
+            self.engine.forget()
+            self._unsettled = False
+        before = perf_counter()
+        played = self.engine.process(x) if self._next is None else self._cross(x)
+        outdata[:, self._outs] = played.audio[:, None]
+        self.stats.add(perf_counter() - before, played)
+        if self.recorder is not None:
+            self.recorder.put(played)
+
+    def _cross(self, x: NDArray[np.float32]) -> Played:
+        """A block in which the next engine fades in, and this one out."""
+        old, new = self.engine, self._next
+        assert new is not None
+        self.engine, self._next = new, None
+        new.take_over(old)
+        before, after = old.process(x), new.process(x)
+        rise = np.arange(1, len(x) + 1, dtype=np.float32) / len(x)
+        audio, synth = (
+            a + rise * (b - a)
+            for a, b in ((before.audio, after.audio), (before.synth, after.synth))
+        )
+        return after._replace(audio=audio, synth=synth)
 
     def _count(self, status) -> None:
         if status:
-            self.stats.underflows += status.input_underflow + status.output_underflow
-            self.stats.overflows += status.input_overflow + status.output_overflow
+            under = status.input_underflow + status.output_underflow
+            over = status.input_overflow + status.output_overflow
+            self.stats.underflows += under
+            self.stats.overflows += over
+            self.stats.xruns += bool(under + over)
 
     def _mono(self, indata) -> NDArray[np.float32]:
         if len(self._ins) == 1:
@@ -271,18 +340,42 @@ class Player:
         with np.errstate(invalid="ignore", over="ignore"):
             return indata[:, self._ins].mean(axis=1, dtype=np.float32)
 
-    def _next_of_source(self) -> NDArray[np.float32]:
+    def _next_of_source(self, _: slice) -> NDArray[np.float32]:
         assert self._source is not None
         block = self.engine.block
         piece = self._source[self._position : self._position + block]
         self._position += block
         return np.pad(piece, (0, block - len(piece))) if len(piece) < block else piece
 
-    def _next_in_queue(self) -> NDArray[np.float32]:
+    def _next_in_queue(self, _: slice) -> NDArray[np.float32]:
         if self._queue:
             return self._queue.popleft()
         self.stats.starved += 1
         return np.zeros(self.engine.block, np.float32)
+
+
+def _host_api(sd: Any, device: dict[str, Any]) -> str:
+    return sd.query_hostapis()[device["hostapi"]]["name"]
+
+
+def _jack_period(sd: Any, index: int) -> int:
+    """Samples that a JACK server asks for at once; 0 if it does not ask.
+
+    PortAudio does not tell: they are counted in a stream that plays silence.
+    """
+    asked, period = Event(), []
+
+    def callback(outdata, frames, _time, _status):
+        outdata.fill(0)
+        period.append(frames)
+        asked.set()
+
+    try:
+        with sd.OutputStream(device=index, channels=1, callback=callback):
+            asked.wait(PERIOD_S)
+    except sd.PortAudioError:
+        return 0  # opening it in earnest will tell why
+    return period[0] if period else 0
 
 
 def _channels(

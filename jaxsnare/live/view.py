@@ -1,17 +1,25 @@
 """What a player sees and types while playing: meters, and keys for the main knobs."""
 
 import contextlib
+import os
+import re
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from math import ceil
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
 
 from jaxsnare.live.controls import Controls
+from jaxsnare.live.recorder import Recorder
 from jaxsnare.live.stream import Player
+from jaxsnare.terminal import duration
 
 METER_DB = 60.0
-WIDTH = 40
+WIDTH = 40  # of a meter, in characters, where there is room
+HOLD_S = 0.25  # a meter shows the highest level of so long
 STEPS = {"sensitivity": 0.1, "mix": 0.1, "gain": 1.0, "trim": 1.0, "onset.on": 1.0}
 KEYS = {
     "s/S": "sensitivity down/up",
@@ -24,6 +32,8 @@ KEYS = {
     "r": "reset the running normaliser (with --running-normaliser)",
     "p": "save the knobs as a preset file",
     "1..9": "play the first..ninth model",
+    "n": "load another model: type its folder, then Enter",
+    "u": "load the model that plays again, as it is on disk now",
     "?": "these keys",
     "q": "end",
 }
@@ -48,12 +58,12 @@ def turn(controls: Controls, key: str) -> str:
     return f"{name} {value:g} {spec.unit}".strip()
 
 
-def bar(level_db: float, mark: float | None = None) -> str:
+def bar(level_db: float, mark: float | None = None, width: int = WIDTH) -> str:
     """A meter from -60 to 0 dB; the mark is a position from 0 to 1."""
-    filled = int(np.clip(1 + level_db / METER_DB, 0, 1) * WIDTH)
-    cells = ["█" if i < filled else "·" for i in range(WIDTH)]
+    filled = int(np.clip(1 + level_db / METER_DB, 0, 1) * width)
+    cells = ["█" if i < filled else "·" for i in range(width)]
     if mark is not None:
-        cells[int(np.clip(mark, 0, 1) * (WIDTH - 1))] = "│"
+        cells[int(np.clip(mark, 0, 1) * (width - 1))] = "│"
     return "".join(cells)
 
 
@@ -62,52 +72,71 @@ def dbfs(amplitude: float) -> float:
     return float(20 * np.log10(max(amplitude, 1e-6)))
 
 
-def screen(
-    player: Player, controls: Controls, hits_per_minute: float, message: str, help: bool
-) -> Any:
-    """The picture of now, for rich."""
-    from rich.console import Group
-    from rich.text import Text
+@dataclass
+class Screen:
+    """The picture of now, for rich: as wide as there is room."""
 
-    stats, engine = player.stats, player.engine
-    budget_ms = 1e3 * engine.block / player.rate
-    recent = stats.recent(max(1, int(0.1 * player.rate / engine.block)))
-    longer = stats.recent()
-    heard = dbfs(float(recent.input_peak.max(initial=0.0)))
-    played = dbfs(float(recent.output_peak.max(initial=0.0)))
-    signal = float(recent.level_db.max(initial=0.0))
-    spec, threshold = controls.specs["onset.on"], controls["onset.on"]
-    step = (
-        1e3 * np.percentile(longer.step_s, [50, 99]) if len(longer.step_s) else (0, 0)
-    )
-    lines = [
-        f"input   {bar(heard)} {heard:6.1f} dBFS",
-        f"output  {bar(played)} {played:6.1f} dBFS",
-        f"onset   {bar((signal / spec.hi - 1) * METER_DB, threshold / spec.hi)}"
-        f" {signal:6.1f} dB of {threshold:g}",
-        f"hits    {stats.hits}, {hits_per_minute:.0f} a minute",
-    ]
-    if stats.last_hit is not None:
-        names = engine.remapper.features.names
-        features = zip(names, stats.last_hit.features, strict=True)
-        lines.append("last    " + "  ".join(f"{n} {v:+.2f}" for n, v in features))
-    lost = stats.underflows + stats.overflows + stats.starved + stats.dropped
-    lines += [
-        f"step    {step[0]:.3f} ms, 99 % under {step[1]:.3f} ms, of {budget_ms:.2f} ms",
-        f"lost    {lost} blocks (xruns), {stats.faults} faults, "
-        f"{engine.bad_input} blocks of bad input",
-        "knobs   " + "  ".join(f"{n} {controls[n]:g}" for n in TURNS.values()),
-        "",
-        message,
-    ]
-    if help:
-        lines += [f"  {key:5s} {words}" for key, words in KEYS.items()]
-    return Group(*(Text(line, no_wrap=True) for line in lines))
+    player: Player
+    controls: Controls
+    hits_per_minute: float
+    message: str
+    help: bool  # the keys, in place of the numbers
+
+    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
+        from rich.text import Text
+
+        for line in self.lines(options.max_width):
+            yield Text(line, no_wrap=True)
+
+    def lines(self, width: int) -> list[str]:
+        """Its lines, none longer than `width` characters (at least 40)."""
+        keys = [f"  {key:5s} {words}" for key, words in KEYS.items()]
+        below = [*([""] if not self.help else keys), self.message]
+        lines = [*self._meters(width), *([] if self.help else self._numbers()), *below]
+        indent = {"width": width, "subsequent_indent": 8 * " "}
+        return [part for line in lines for part in wrap(line, **indent) or [""]]
+
+    def _meters(self, width: int) -> list[str]:
+        player, controls = self.player, self.controls
+        recent = player.stats.recent(ceil(HOLD_S * player.rate / player.engine.block))
+        heard = dbfs(float(recent.input_peak.max(initial=0.0)))
+        played = dbfs(float(recent.output_peak.max(initial=0.0)))
+        signal = float(recent.level_db.max(initial=0.0))
+        spec, threshold = controls.specs["onset.on"], controls["onset.on"]
+        onset, mark = (signal / spec.hi - 1) * METER_DB, threshold / spec.hi
+        room = min(WIDTH, width - 8 - 16)
+        return [
+            f"input   {bar(heard, width=room)} {heard:6.1f} dBFS",
+            f"output  {bar(played, width=room)} {played:6.1f} dBFS",
+            f"onset   {bar(onset, mark, room)} {signal:6.1f} / {threshold:g} dB",
+        ]
+
+    def _numbers(self) -> list[str]:
+        player, controls, stats = self.player, self.controls, self.player.stats
+        lines = [f"hits    {stats.hits}, {self.hits_per_minute:.0f} a minute"]
+        if stats.last_hit is not None:
+            names = player.engine.remapper.features.names
+            features = zip(names, stats.last_hit.features, strict=True)
+            lines.append("last    " + "  ".join(f"{n} {v:+.2f}" for n, v in features))
+        steps = 1e3 * stats.recent().step_s
+        p50, p99 = np.percentile(steps, [50, 99]) if len(steps) else (0.0, 0.0)
+        budget = 1e3 * player.engine.block / player.rate
+        lines += [
+            f"step    {p50:.3f} ms, 99 % under {p99:.3f} ms, of {budget:.2f} ms",
+            f"lost    {stats.lost} blocks (xruns), {stats.faults} faults, "
+            f"{player.engine.bad_input} blocks of bad input",
+            "knobs   " + "  ".join(f"{n} {controls[n]:g}" for n in TURNS.values()),
+        ]
+        recorder = player.recorder
+        if isinstance(recorder, Recorder):
+            so_far = f"{duration(recorder.seconds)} to {recorder.folder}"
+            lines.append(f"record  {recorder.error or so_far}")
+        return lines
 
 
 @contextlib.contextmanager
 def keys() -> Iterator[Callable[[], str]]:
-    """A function that gives the key typed since it was last called, or ''."""
+    """A function that gives the keys typed since it was last called, or ''."""
     try:
         import select
         import termios
@@ -118,12 +147,23 @@ def keys() -> Iterator[Callable[[], str]]:
     except Exception:  # no terminal, or no such module: playing goes on without keys
         yield lambda: ""
         return
+
+    def typed() -> str:
+        if not select.select([descriptor], [], [], 0)[0]:
+            return ""
+        return plain(os.read(descriptor, 1024).decode("utf-8", "ignore"))
+
     tty.setcbreak(descriptor)
     try:
-        yield (
-            lambda: (
-                sys.stdin.read(1) if select.select([sys.stdin], [], [], 0)[0] else ""
-            )
-        )
+        yield typed
     finally:
         termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+
+
+def plain(typed: str) -> str:
+    """Without what arrows and function keys send, which ends in a letter.
+
+    >>> plain("s\\x1b[A\\x1bOS\\x1b[15~g")
+    'sg'
+    """
+    return re.sub(r"\x1b(?:O.|\[[0-9;]*.|.?)", "", typed)

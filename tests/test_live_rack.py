@@ -1,0 +1,118 @@
+"""Models loaded while another one plays."""
+
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from jaxsnare.drummer import SnareDrum, groove
+from jaxsnare.live.controls import Controls
+from jaxsnare.live.engine import Engine
+from jaxsnare.live.rack import Rack
+from jaxsnare.model import Model
+from jaxsnare.remap import remap
+
+RATE = 48_000
+BLOCK = 64
+
+
+@pytest.fixture
+def folders(tmp_path, random_model):
+    """Models in folders: "first", "like it" in shapes, and "other" than it."""
+    models = {
+        "first": random_model(),
+        "like it": replace(random_model(seed=1), play={"trim": -3.0, "mix": 0.9}),
+        "other": random_model(seed=2, hidden=(16,)),
+    }
+    for name, model in models.items():
+        model.save(tmp_path / name)
+    return tmp_path
+
+
+@pytest.fixture
+def rack(folders):
+    return Rack(Model.load, [folders / "first"], RATE, BLOCK)
+
+
+def ready(rack: Rack, number: int) -> None:
+    slot, end = rack.slots[number], time.monotonic() + 60
+    while slot.controls is None and not slot.error and time.monotonic() < end:
+        time.sleep(0.05)
+
+
+def blocks_of(audio):
+    return audio[: len(audio) // BLOCK * BLOCK].reshape(-1, BLOCK)
+
+
+def test_a_model_of_the_same_shapes_shares_the_engine(rack, folders):
+    rack.controls.set_many({"mix": 0.5, "osc1.freq": 300.0})
+    number = rack.add(folders / "like it")
+    ready(rack, number)
+    engine, before = rack.engine, rack.engine.vector
+    assert rack.slots[number].controls.engine is engine
+    assert rack.engine.vector is before  # nothing of it is heard yet
+    assert rack.choose(number) == f"playing {folders / 'like it'}"
+    assert rack.engine is engine
+    # turned by hand: stays; not turned: as this model says
+    assert [rack.controls[k] for k in ("mix", "trim", "osc1.freq")] == [0.5, -3, 180]
+    alone = Controls(
+        Engine(engine.remapper, rack.controls.model.params(), BLOCK),
+        rack.controls.model,
+    )
+    alone.set("mix", 0.5)
+    assert np.array_equal(engine.vector, alone.engine.vector)
+    # its own knobs are there again when the first comes back
+    rack.choose(0)
+    assert rack.controls["osc1.freq"] == 300.0
+    rack.slots[number].controls.set("gain", -6.0)  # not playing: not heard
+    assert rack.controls["gain"] == 0.0
+
+
+def test_another_model_is_compiled_by_another_process(rack, folders, error_db):
+    number = rack.add(folders / "other")
+    assert "as soon as" in rack.choose(number)
+    assert rack.controls is rack.slots[0].controls
+    ready(rack, number)
+    assert rack.poll() == f"playing {folders / 'other'}"
+    assert rack.poll() == ""
+    audio = groove(RATE).audio[: 3 * RATE]
+    played = np.concatenate([rack.engine.process(x).audio for x in blocks_of(audio)])
+    model = rack.controls.model
+    wanted = remap(model.remapper(RATE), model.params(), audio).audio[: len(played)]
+    assert np.abs(wanted).max() > 0.1
+    assert error_db(played, wanted) < -80
+
+
+def test_what_cannot_be_loaded_is_said_and_the_first_plays_on(rack, folders):
+    missing = rack.add(folders / "nothing")
+    ready(rack, missing)
+    assert rack.choose(missing) == f"model {folders / 'nothing'}: no such folder"
+    assert rack.controls is rack.slots[0].controls
+    # once it is there, it is read again, and keeps its number
+    (folders / "like it").rename(folders / "nothing")
+    assert rack.add(folders / "nothing") == missing
+    ready(rack, missing)
+    assert rack.choose(missing).startswith("playing")
+
+
+def test_an_engine_that_takes_over_hears_no_hit_twice_and_misses_none(random_model):
+    """The switch lies between an onset and its voice, in the middle of a ringing."""
+    stroke = SnareDrum(sample_rate=RATE).strike(0.8, seed=0)
+    audio = np.zeros(RATE // 2, np.float32)
+    audio[1000 : 1000 + len(stroke)] = stroke[: len(audio) - 1000]
+    other = random_model(seed=2, hidden=(16,))
+    engines = [Engine(m.remapper(), m.params(), BLOCK) for m in (random_model(), other)]
+    alone = [p for x in blocks_of(audio) for p in engines[1].process(x).hits]
+    for at in (1100, 1400, 4000):
+        for engine in engines:
+            engine.reset()
+        hits, engine = [], engines[0]
+        for k, x in enumerate(blocks_of(audio)):
+            if k == at // BLOCK:
+                engines[1].take_over(engines[0])
+                engine = engines[1]
+            hits += engine.process(x).hits
+        assert [hit.sample for hit in hits] == [hit.sample for hit in alone]
+        if at < alone[0].sample:
+            np.testing.assert_allclose(hits[0].values, alone[0].values, rtol=1e-5)
