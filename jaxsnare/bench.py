@@ -302,11 +302,11 @@ def _through_device(engine: Engine, audio: np.ndarray) -> dict[str, Any]:
         "lost_blocks": stats.lost,
         "p50_us": round(float(p50), 1),
         "p99.9_us": round(float(p999), 1),
-        "round_trip_samples": _round_trip(player.rate, engine.block),
+        "round_trip_samples": _round_trip(player.rate, player.blocksize),
     }
 
 
-def _round_trip(rate: int, block: int) -> int | None:
+def _round_trip(rate: int, blocksize: int) -> int | None:
     """Samples from a click that is played until it is heard; None if it is not.
 
     A cable, a connection of the sound server, or the air must lead the output back.
@@ -323,7 +323,7 @@ def _round_trip(rate: int, block: int) -> int | None:
             rate,
             1,
             blocking=True,
-            blocksize=block,
+            blocksize=blocksize,
             latency="low",
             device=devices,
         )

@@ -17,13 +17,14 @@ from jaxsnare.cli import main
 from jaxsnare.drummer import SnareDrum
 from jaxsnare.live import commands, devices
 from jaxsnare.live.controls import Controls
-from jaxsnare.live.engine import Engine, Hit, Played
+from jaxsnare.live.engine import Engine, Hit, Names, Played
 from jaxsnare.live.recorder import Recorder
 from jaxsnare.live.stats import Stats
 from jaxsnare.live.view import KEYS, TURNS, Screen, bar, keys, turn
 from jaxsnare.model import Model
 
 RATE = 48_000
+NAMES = Names(("RMS", "SC", "SF"), tuple(f"p{k}" for k in range(14)))
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +88,7 @@ def test_a_calibration_needs_ten_hits(random_model):
     # differences of -12, -11, ... -3 dB to the reference hit: the median is -7.5
     for k in range(10):
         features = np.array([(-12 + k) / (hi - lo), 0, 0], np.float32)
-        assert calibration.add(Hit(0, features, features, features)) == (k == 9)
+        assert calibration.add(Hit(0, features, features, features, NAMES)) == (k == 9)
     assert calibration.trim(2.0) == pytest.approx(9.5)
 
 
@@ -114,12 +115,12 @@ def test_the_screen_fits_the_terminal(random_model, width, help, tmp_path):
     model = random_model()
     engine = Engine(model.remapper(), model.params(), 64)
     controls = Controls(engine, model)
-    names = model.specs.names, model.features.names
-    taking = Recorder(tmp_path / ("a" * 60), RATE, *names)
+    taking = Recorder(tmp_path / ("a" * 60), RATE)
     player: Any = SimpleNamespace(
         engine=engine, stats=Stats(), rate=RATE, recorder=taking
     )
-    hit = Hit(0, np.full(3, 0.5, np.float32), *2 * [np.zeros(14, np.float32)])
+    features, values = np.full(3, 0.5, np.float32), np.zeros(14, np.float32)
+    hit = Hit(0, features, values, values, NAMES)
     silence = np.zeros(64, np.float32)
     player.stats.add(1e-4, Played(silence, silence, silence + 0.5, 8.0, 1, (hit,)))
     lines = Screen(player, controls, 120.0, "a message", help).lines(width)

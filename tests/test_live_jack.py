@@ -29,7 +29,9 @@ from jaxsnare.component import fade_samples
 from jaxsnare.drummer import groove
 from jaxsnare.live.controls import Controls
 from jaxsnare.live.engine import Engine, Played
+from jaxsnare.live.rack import Rack
 from jaxsnare.live.stream import Player, devices, find_device
+from jaxsnare.model import Model
 from jaxsnare.remap import remap
 
 GROOVE = groove(RATE).audio
@@ -314,6 +316,47 @@ def test_ten_seconds_in_real_time(server, engines, model, tmp_path):
 
 def test_a_minute_in_real_time(server, engines, model, tmp_path):
     real_time(engines(64), model, tmp_path, 60)
+
+
+class Clock:
+    """A recorder that keeps when a block was played, and how loud."""
+
+    def __init__(self):
+        self.times: list[float] = []
+        self.peaks: list[float] = []
+
+    def put(self, played):
+        self.times.append(time.perf_counter())
+        self.peaks.append(float(np.abs(played.audio).max()))
+
+
+def test_models_are_loaded_and_switched_while_one_plays(server, random_model, tmp_path):
+    """Silence of a second at most, and no fault; a model of the same shapes none."""
+    models = {"like it": random_model(seed=1), "other": random_model(hidden=(16,))}
+    random_model().save(tmp_path / "first")
+    rack = Rack(Model.load, [tmp_path / "first"], RATE, 64)
+    clock = Clock()
+    noise = np.random.default_rng(0).normal(scale=0.01, size=120 * RATE)
+    rack.controls.set("mix", 0.5)  # so that the input is heard all the time
+    with Player(rack.engine, source=noise.astype(np.float32), recorder=clock) as player:
+        for name, model in models.items():
+            time.sleep(1)
+            begun, first = time.perf_counter(), len(clock.times)
+            model.save(tmp_path / name)
+            rack.choose(rack.add(tmp_path / name))
+            wait_for(rack.poll, 60)
+            player.switch(rack.engine)
+            time.sleep(1)
+            gap = np.diff(clock.times[first:]).max()
+            print(
+                f"\n{name}: plays {time.perf_counter() - begun - 1:.1f} s later, "
+                f"longest time between two blocks {1e3 * gap:.1f} ms"
+            )
+            assert rack.playing == tmp_path / name
+            assert player.engine is rack.engine
+            assert gap < 1
+            assert min(clock.peaks[first:]) > 0
+        assert player.stats.faults == 0
 
 
 def test_nan_blocks_are_silence_and_playing_goes_on(server, engines, model, error_db):

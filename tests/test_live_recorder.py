@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from jaxsnare.live.engine import Hit, Played
+from jaxsnare.live.engine import Hit, Names, Played
 from jaxsnare.live.recorder import TRACKS, Recorder
 
 RATE, BLOCK = 48_000, 64
+NAMES = Names(("RMS",), ("osc1.freq", "osc1.mod"))
 
 
 def blocks(count: int) -> list[Played]:
@@ -29,6 +30,7 @@ def blocks(count: int) -> list[Played]:
             np.array([0.25], np.float32),
             np.float32(0.01) * values,
             values,
+            NAMES,
         )
         hits = (hit,) if k % 10 == 0 else ()
         half = np.float32(0.5) * x
@@ -37,7 +39,7 @@ def blocks(count: int) -> list[Played]:
 
 
 def recorder(folder, **options) -> Recorder:
-    return Recorder(folder, RATE, ("osc1.freq", "osc1.mod"), ("RMS",), **options)
+    return Recorder(folder, RATE, **options)
 
 
 def tracks(folder, suffix="wav") -> list[np.ndarray]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jaxsnare.live.engine import Hit, Played
+from jaxsnare.live.engine import Hit, Names, Played
 from jaxsnare.live.stats import LAST_BLOCKS, Stats
 from jaxsnare.live.stream import JACK, Player, devices, find_device
 
@@ -115,6 +115,9 @@ class Doubler:
     def forget(self):
         self.forgot += 1
 
+    def take_over(self, other):
+        self.before = other
+
 
 def make_player(engine: Any = None, **options) -> Player:
     engine = engine or Doubler()
@@ -127,6 +130,21 @@ def call(player, indata, frames=BLOCK, status=None, channels=2):
     status = Status() if status is None else status
     player._streams[0].callback(np.asarray(indata, np.float32), out, frames, 0, status)
     return out
+
+
+def test_the_next_engine_fades_in_over_a_block(sound):
+    class Tripler(Doubler):
+        def process(self, x):
+            return Played(3 * x, 3 * x, x, 1.0, 0, ())
+
+    player, tripler = make_player(input=3, output=3), Tripler()
+    doubler, ones = player.engine, np.ones((BLOCK, 2))
+    player.switch(doubler)  # no change
+    assert np.array_equal(call(player, ones), 2 * ones)
+    player.switch(tripler)
+    assert np.array_equal(call(player, ones)[:, 0], [2.25, 2.5, 2.75, 3])
+    assert tripler.before is doubler
+    assert np.array_equal(call(player, ones), 3 * ones)
 
 
 def test_chosen_inputs_are_averaged_and_chosen_outputs_play(sound):
@@ -302,7 +320,7 @@ def test_statistics_keep_the_last_blocks_in_order():
     stats = Stats()
     assert stats.recent().step_s.size == 0
     x = np.zeros(BLOCK, np.float32)
-    hit = Hit(7, x, x, x)
+    hit = Hit(7, x, x, x, Names((), ()))
     for k in range(LAST_BLOCKS + 10):
         hits = (hit,) if k == 3 else ()
         stats.add(k, Played(x + 2, x, x - 1, 5.0, len(hits), hits))

@@ -17,7 +17,7 @@ import numpy as np
 from jaxsnare.audio import read_audio
 from jaxsnare.commands import changed, given
 from jaxsnare.live.controls import Controls
-from jaxsnare.live.devices import devices
+from jaxsnare.live.devices import devices, find_device
 from jaxsnare.live.engine import Engine, Hit, settle
 from jaxsnare.live.rack import Rack
 from jaxsnare.live.recorder import Recorder
@@ -130,6 +130,8 @@ def run_live(args: argparse.Namespace) -> Answer:
     """Compile, open the device, and play until it is enough."""
     settle()
     started = time.monotonic()
+    for kind in ("output",) if args.play else ("input", "output"):
+        find_device(getattr(args, kind), kind)  # before seconds of compiling
     rack = Rack(
         partial(_prepare, args),
         args.models,
@@ -141,9 +143,8 @@ def run_live(args: argparse.Namespace) -> Answer:
     recorder = None
     player = _player(args, engine)
     if args.record is not None:
-        names = engine.remapper.specs.names, engine.remapper.features.names
         recorder = Recorder(
-            args.record, rate, *names, format=args.format, overwrite=args.overwrite
+            args.record, rate, format=args.format, overwrite=args.overwrite
         )
         player.recorder = recorder
     for warning in player.warnings:

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import sys
 from typing import Any, NamedTuple
 
 import jax
@@ -16,15 +17,17 @@ from jaxsnare.remap import RemapOut, RemapParams, Remapper, RemapState
 MAX_BLOCK = 8192
 WARM_UP_BLOCKS = 200
 ONE_FUNCTION_BYTES = 1 << 18
+SWITCH_S = 0.0005
 
 
 def settle() -> None:
-    """What a process that plays says to JAX before it first computes.
+    """What a process that plays sets before JAX first computes.
 
     A step is hundreds of small operations. By default XLA dispatches them one by one,
     and hands some to other threads, which a device's callback then waits for. Here it
     computes on the CPU, in the calling thread, and a loop of less than
     ONE_FUNCTION_BYTES - as which the engine compiles its step - as one function.
+    Python's other threads give way to the callback within SWITCH_S, not 5 ms.
     """
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_cpu_enable_async_dispatch", False)
@@ -32,6 +35,7 @@ def settle() -> None:
     option = f"xla_cpu_small_while_loop_byte_threshold={ONE_FUNCTION_BYTES}"
     flags = os.environ.get("XLA_FLAGS", ""), f"--xla_backend_extra_options={option}"
     os.environ["XLA_FLAGS"] = " ".join(flags)
+    sys.setswitchinterval(SWITCH_S)
 
 
 class Packing:
@@ -67,6 +71,13 @@ class Packing:
         return jax.tree.unflatten(self.structure, leaves)
 
 
+class Names(NamedTuple):
+    """Of the numbers of a hit."""
+
+    features: tuple[str, ...]
+    parameters: tuple[str, ...]
+
+
 class Hit(NamedTuple):
     """A voice that started."""
 
@@ -74,6 +85,7 @@ class Hit(NamedTuple):
     features: NDArray[np.float32]  # what the mapping saw
     modulation: NDArray[np.float32]
     values: NDArray[np.float32]  # physical units
+    names: Names
 
 
 class Played(NamedTuple):
@@ -138,7 +150,8 @@ class Engine:
         self._state_packing = Packing(state)
         self._start = self._state_packing.pack(state)
         self.vector = self.pack(params)
-        features, values = len(remapper.features.names), len(remapper.specs)
+        self._names = Names(remapper.features.names, remapper.specs.names)
+        features, values = map(len, self._names)
         self._rows = -(-block // SUB_BLOCK), features + 2 * values
         self._cuts = features, features + values
         # an argument: a loop that the compiler knows to be taken once is no loop
@@ -302,5 +315,5 @@ class Engine:
         for start in np.flatnonzero(vector[-self.block :]).tolist():
             row = rows[start // SUB_BLOCK]
             parts = row[:first], row[first:second], row[second:]
-            hits.append(Hit(self.samples + start, *parts))
+            hits.append(Hit(self.samples + start, *parts, self._names))
         return tuple(hits)

@@ -39,9 +39,8 @@ class Summary(NamedTuple):
 class Recorder:
     """Records input, synth and mix, and a line of JSON for every hit.
 
-    folder: made if it is missing. sample_rate in Hz. parameter_names, feature_names:
-    of the values and features of a hit. format: "wav" (float32, bit for bit what was
-    played) or "flac" (24 bit). buffer_s: how far writing may fall behind.
+    folder: made if it is missing. sample_rate in Hz. format: "wav" (float32, bit for
+    bit what was played) or "flac" (24 bit). buffer_s: how far writing may fall behind.
 
     Raises ValueError for another format, files that exist (unless `overwrite`), and a
     folder that cannot be written to.
@@ -51,8 +50,6 @@ class Recorder:
         self,
         folder: str | Path,
         sample_rate: int,
-        parameter_names: tuple[str, ...],
-        feature_names: tuple[str, ...],
         format: str = "wav",
         overwrite: bool = False,
         buffer_s: float = BUFFER_S,
@@ -62,7 +59,6 @@ class Recorder:
                 f"the format is {format!r}; allowed: {', '.join(SUBTYPES)}"
             )
         self.folder, self.sample_rate, self.format = Path(folder), sample_rate, format
-        self.parameter_names, self.feature_names = parameter_names, feature_names
         self.dropped_blocks = 0
         self.error = ""
         self._samples = self._hits = 0
@@ -181,9 +177,9 @@ class Recorder:
         return {
             "time_s": round(hit.sample / self.sample_rate, 6),
             "sample": hit.sample,
-            "features": named(self.feature_names, hit.features),
-            "modulation": named(self.parameter_names, hit.modulation),
-            "values": named(self.parameter_names, hit.values),
+            "features": named(hit.names.features, hit.features),
+            "modulation": named(hit.names.parameters, hit.modulation),
+            "values": named(hit.names.parameters, hit.values),
         }
 
     def _flush(self) -> None:

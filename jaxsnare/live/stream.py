@@ -95,7 +95,7 @@ class Player:
         self._position = 0
         waiting = max(QUEUE_BLOCKS, ceil(QUEUE_S * self.rate / engine.block))
         self._queue: deque[NDArray[np.float32]] = deque(maxlen=waiting)
-        self._blocksize = engine.block  # that PortAudio keeps to; 0: none
+        self.blocksize = engine.block  # that PortAudio keeps to; 0: none
         self._ports_s: float | None = None  # latency of JACK's ports
 
         to = self._device(sd, output, "output")
@@ -155,7 +155,7 @@ class Player:
             self._ports_s += of["default_low_input_latency"]
         block, period = self.engine.block, _jack_period(sd, to["index"])
         if period and period % block == 0:
-            self._blocksize = 0
+            self.blocksize = 0
         elif period:
             self.warnings.append(
                 f"the JACK server plays {period} samples at once: to fit blocks of "
@@ -168,7 +168,7 @@ class Player:
         try:
             return kind(
                 samplerate=self.rate,
-                blocksize=self._blocksize,
+                blocksize=self.blocksize,
                 dtype="float32",
                 latency="low",
                 callback=callback,
@@ -194,7 +194,7 @@ class Player:
             stated = sum(float(np.sum(stream.latency)) for stream in self._streams)
             device = round(stated * self.rate)
         else:
-            device = round(self._ports_s * self.rate) + self._blocksize
+            device = round(self._ports_s * self.rate) + self.blocksize
         return Latency(self.engine.remapper.latency, device, self.rate)
 
     def switch(self, engine: Engine) -> None:

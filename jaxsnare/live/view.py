@@ -115,8 +115,8 @@ class Screen:
         player, controls, stats = self.player, self.controls, self.player.stats
         lines = [f"hits    {stats.hits}, {self.hits_per_minute:.0f} a minute"]
         if stats.last_hit is not None:
-            names = player.engine.remapper.features.names
-            features = zip(names, stats.last_hit.features, strict=True)
+            hit = stats.last_hit
+            features = zip(hit.names.features, hit.features, strict=True)
             lines.append("last    " + "  ".join(f"{n} {v:+.2f}" for n, v in features))
         steps = 1e3 * stats.recent().step_s
         p50, p99 = np.percentile(steps, [50, 99]) if len(steps) else (0.0, 0.0)
