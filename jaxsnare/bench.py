@@ -25,7 +25,7 @@ from jaxsnare.model import Model
 from jaxsnare.onset import ONSET_SPECS
 from jaxsnare.params import unknown
 from jaxsnare.presets import read_preset
-from jaxsnare.remap import remap
+from jaxsnare.remapper import remap
 from jaxsnare.synths import SYNTHS, Snare808, render
 
 RATE = 44_100

@@ -30,7 +30,7 @@ from jaxsnare.model import Model, check_destination
 from jaxsnare.onset import ONSET_SPECS, pre_roll_samples
 from jaxsnare.params import ParamSet
 from jaxsnare.presets import Preset, parse_preset, preset_names, read_preset
-from jaxsnare.remap import PLAY_SPECS, Remapped, remap
+from jaxsnare.remapper import PLAY_SPECS, Remapped, remap
 from jaxsnare.report import FULL_NAMES, save_report
 from jaxsnare.synths import Synth, find_synth, render
 from jaxsnare.terminal import (

@@ -23,7 +23,7 @@ from jaxsnare.mapping import Mapping
 from jaxsnare.onset import ONSET_SPECS
 from jaxsnare.params import ParamSet, Values
 from jaxsnare.presets import Preset, parse_preset
-from jaxsnare.remap import PLAY_SPECS, MapParams, RemapParams, Remapper
+from jaxsnare.remapper import PLAY_SPECS, MapParams, RemapParams, Remapper
 from jaxsnare.synths import Synth, find_synth
 
 FORMAT = 1

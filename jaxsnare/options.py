@@ -207,7 +207,7 @@ def _seed(parser: Any, words: str) -> None:
 
 def remap(parser: Parser) -> None:
     from jaxsnare.onset import ONSET_SPECS
-    from jaxsnare.remap import PLAY_SPECS
+    from jaxsnare.remapper import PLAY_SPECS
 
     parser.add_argument("model", type=Path, metavar="MODEL", help="a trained model")
     parser.add_argument("input", type=Path, metavar="INPUT", help="a performance")
@@ -305,7 +305,7 @@ def bench(parser: Parser) -> None:
 
 def live(parser: Parser) -> None:
     from jaxsnare.onset import ONSET_SPECS
-    from jaxsnare.remap import PLAY_SPECS
+    from jaxsnare.remapper import PLAY_SPECS
 
     parser.add_argument(
         "models",

@@ -25,7 +25,7 @@ from jaxsnare.onset import (
 )
 from jaxsnare.params import ParamSet, unknown
 from jaxsnare.presets import Preset
-from jaxsnare.remap import MapParams, map_features
+from jaxsnare.remapper import MapParams, map_features
 from jaxsnare.synths import Synth, render
 
 LEARNING_RATES = {"linear": 5e-3}

@@ -18,7 +18,7 @@ from jaxsnare import Snare808, __version__, load_preset
 from jaxsnare.cli import COMMANDS, main
 from jaxsnare.drummer import SnareDrum, practice
 from jaxsnare.onset import ONSET_SPECS
-from jaxsnare.remap import PLAY_SPECS
+from jaxsnare.remapper import PLAY_SPECS
 
 ROOT = Path(__file__).resolve().parents[1]
 RATE = 48_000
@@ -670,3 +670,19 @@ def test_demo(home, here):
     assert again.returncode == 0, again.stderr
     twice = json.loads(again.stdout)
     assert twice["test"] == data["test"]  # the same on every run
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signals there")
+def test_ctrl_c_while_jax_is_imported_is_one_line(tmp_path):
+    """With a JAX that presses Ctrl-C itself."""
+    (tmp_path / "jax.py").write_text(
+        "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(9)"
+    )
+    source = Path(__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-m", "jaxsnare", "synths"],
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{source}"},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (130, "jaxsnare: interrupted\n")

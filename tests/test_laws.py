@@ -30,7 +30,7 @@ from jaxsnare.features.normalise import Normaliser, RunningNormaliser
 from jaxsnare.mapping import Mapping
 from jaxsnare.onset import ONSET_SPECS, OnsetDetector
 from jaxsnare.params import ParamSet, ParamSpec
-from jaxsnare.remap import PLAY_SPECS, MapParams, RemapParams, Remapper
+from jaxsnare.remapper import PLAY_SPECS, MapParams, RemapParams, Remapper
 from jaxsnare.synths import FMDrumSynth, SimpleDrumSynth, Snare808, ranges
 
 RATE = 44_100

@@ -3,9 +3,7 @@
 import json
 import os
 import shutil
-import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -219,19 +217,3 @@ def test_without_portaudio_it_is_said_what_to_install(folder, monkeypatch, capsy
     assert error.count("\n") == 1
     assert "apt install libportaudio2" in error
     assert "brew install portaudio" in error
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="no such signals there")
-def test_ctrl_c_while_jax_is_imported_is_one_line(tmp_path):
-    """With a JAX that presses Ctrl-C itself."""
-    (tmp_path / "jax.py").write_text(
-        "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(9)"
-    )
-    source = Path(__file__).parents[1]
-    done = subprocess.run(
-        [sys.executable, "-c", "import jaxsnare_command as c; c.main()"],
-        env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{source}"},
-        capture_output=True,
-        text=True,
-    )
-    assert (done.returncode, done.stderr) == (130, "jaxsnare: interrupted\n")

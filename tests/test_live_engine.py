@@ -17,7 +17,7 @@ from jaxsnare.drummer import SnareDrum, groove
 from jaxsnare.live.controls import Controls
 from jaxsnare.live.engine import Engine, Played
 from jaxsnare.presets import read_preset
-from jaxsnare.remap import KNOB_MS, remap
+from jaxsnare.remapper import KNOB_MS, remap
 
 RATE = 48_000
 GROOVE = groove(RATE).audio[: 5 * RATE]

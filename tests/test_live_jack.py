@@ -32,7 +32,7 @@ from jaxsnare.live.engine import Engine, Played
 from jaxsnare.live.rack import Rack
 from jaxsnare.live.stream import Player, devices, find_device
 from jaxsnare.model import Model
-from jaxsnare.remap import remap
+from jaxsnare.remapper import remap
 
 GROOVE = groove(RATE).audio
 pytestmark = needs_jack

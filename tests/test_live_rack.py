@@ -11,7 +11,7 @@ from jaxsnare.live.controls import Controls
 from jaxsnare.live.engine import Engine
 from jaxsnare.live.rack import Rack
 from jaxsnare.model import Model
-from jaxsnare.remap import remap
+from jaxsnare.remapper import remap
 
 RATE = 48_000
 BLOCK = 64

@@ -18,7 +18,7 @@ from jaxsnare.model import Model
 from jaxsnare.onset import ONSET_SPECS
 from jaxsnare.params import ParamSpec
 from jaxsnare.presets import read_preset
-from jaxsnare.remap import remap
+from jaxsnare.remapper import remap
 from jaxsnare.synths import ranges
 
 RATE = 44_100

@@ -10,7 +10,7 @@ from jaxsnare.drummer import practice
 from jaxsnare.features.normalise import Normaliser
 from jaxsnare.mapping import make_mapping
 from jaxsnare.presets import read_preset
-from jaxsnare.remap import MapParams
+from jaxsnare.remapper import MapParams
 from jaxsnare.synths import Snare808
 from jaxsnare.train import (
     Examples,

@@ -18,7 +18,7 @@ import numpy as np
 
 from jaxsnare.audio import read_audio_native, write_audio
 from jaxsnare.presets import read_preset
-from jaxsnare.remap import remap
+from jaxsnare.remapper import remap
 from jaxsnare.synths import Snare808
 from jaxsnare.train import Recipe, Training, listen, train
 

@@ -25,7 +25,7 @@ from jaxsnare.live.stream import Player, leave
 from jaxsnare.live.view import TURNS, Screen, keys, turn
 from jaxsnare.model import Model
 from jaxsnare.onset import ONSET_SPECS
-from jaxsnare.remap import PLAY_SPECS
+from jaxsnare.remapper import PLAY_SPECS
 from jaxsnare.terminal import Answer, duration, note, plural, table
 
 CALIBRATION_HITS = 10

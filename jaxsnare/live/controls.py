@@ -14,7 +14,7 @@ from jaxsnare.live.engine import Engine
 from jaxsnare.model import Model
 from jaxsnare.onset import ONSET_SPECS
 from jaxsnare.params import ParamSet, ParamSpec
-from jaxsnare.remap import PLAY_SPECS
+from jaxsnare.remapper import PLAY_SPECS
 
 SHIFT_RANGE, SCALE_RANGE = 1.0, 4.0
 

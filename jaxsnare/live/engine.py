@@ -12,7 +12,7 @@ from jax.experimental import serialize_executable
 from numpy.typing import NDArray
 
 from jaxsnare.component import SUB_BLOCK
-from jaxsnare.remap import RemapOut, RemapParams, Remapper, RemapState
+from jaxsnare.remapper import RemapOut, RemapParams, Remapper, RemapState
 
 MAX_BLOCK = 8192
 WARM_UP_BLOCKS = 200

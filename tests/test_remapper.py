@@ -17,7 +17,7 @@ from jaxsnare.mapping import Mapping
 from jaxsnare.model import Model
 from jaxsnare.onset import ONSET_SPECS
 from jaxsnare.presets import read_preset
-from jaxsnare.remap import Remapper, map_features, remap
+from jaxsnare.remapper import Remapper, map_features, remap
 from jaxsnare.train import listen
 
 RATE = 44_100
