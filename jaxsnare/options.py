@@ -312,7 +312,7 @@ def live(parser: Parser) -> None:
         nargs="+",
         type=Path,
         metavar="MODEL",
-        help="trained models; the keys 1 to 9 switch between several",
+        help="trained models; while playing, keys switch between them and load more",
     )
     _device_options(parser)
     _range(parser, "--duration", "end after this time", 0.1, 1e6, "s", usual="never")
