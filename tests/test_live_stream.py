@@ -137,8 +137,9 @@ def test_the_next_engine_fades_in_over_a_block(sound):
         def process(self, x):
             return Played(3 * x, 3 * x, x, 1.0, 0, ())
 
-    player, tripler = make_player(input=3, output=3), Tripler()
-    doubler, ones = player.engine, np.ones((BLOCK, 2))
+    tripler: Any = Tripler()
+    player, ones = make_player(input=3, output=3), np.ones((BLOCK, 2))
+    doubler = player.engine
     player.switch(doubler)  # no change
     assert np.array_equal(call(player, ones), 2 * ones)
     player.switch(tripler)

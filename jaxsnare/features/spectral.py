@@ -68,7 +68,7 @@ def _short_rfft(frame: Float[Array, " n"]) -> tuple[Array, Array]:
     step: an FFT, or a product of matrices, would be a call of a library there.
     """
     first, between, second = (
-        tuple(jnp.asarray(part, frame.dtype) for part in (matrix.real, matrix.imag))
+        tuple(jnp.asarray(part(matrix), frame.dtype) for part in (np.real, np.imag))
         for matrix in _rfft_factors(len(frame))
     )
 
