@@ -16,11 +16,11 @@ from jaxtyping import Array
 
 from jaxsnare import __version__
 from jaxsnare.component import SUB_BLOCK
+from jaxsnare.detector import detector_of, detector_specs
 from jaxsnare.dsp.noise import SeededNoise
 from jaxsnare.features import OnsetFeatures
 from jaxsnare.features.normalise import Normaliser
 from jaxsnare.mapping import Mapping
-from jaxsnare.onset import ONSET_SPECS
 from jaxsnare.params import ParamSet, Values
 from jaxsnare.presets import Preset, parse_preset
 from jaxsnare.remapper import PLAY_SPECS, MapParams, RemapParams, Remapper
@@ -37,8 +37,9 @@ class Model:
 
     `synth` runs at the rate of the model; `specs` are the ranges it was trained with;
     `normaliser` and `centre` (arrays [F]) belong to `features`; `onset` are the
-    detector's settings by name; `play` are knobs of PLAY_SPECS that are not at their
-    default (the trim of a calibrated microphone); `training` is a record for people.
+    settings by name of the detector that found the hits, which tell which it was;
+    `play` are knobs of PLAY_SPECS that are not at their default (the trim of a
+    calibrated microphone); `training` is a record for people.
     """
 
     synth: Synth
@@ -58,6 +59,11 @@ class Model:
         """Rate of the model in Hz."""
         return self.synth.sample_rate
 
+    @property
+    def hears(self) -> str:
+        """Name of the detector."""
+        return detector_of(self.onset)
+
     def remapper(
         self, sample_rate: int | None = None, running_normaliser: bool = False
     ) -> Remapper:
@@ -65,7 +71,12 @@ class Model:
         rate = self.sample_rate if sample_rate is None else sample_rate
         synth = replace(self.synth, sample_rate=rate)
         return Remapper(
-            synth, self.specs, self.mapping, self.features, running_normaliser
+            synth,
+            self.specs,
+            self.mapping,
+            self.features,
+            running_normaliser,
+            self.hears,
         )
 
     def map_params(self) -> MapParams:
@@ -236,7 +247,7 @@ def _read(folder: Path) -> Model:
         size: dict[str, Any] = dict(record["mapping"])
         size["hidden"] = tuple(size["hidden"])
         mapping = Mapping(**size)
-        onset = ONSET_SPECS.check(record["onset"])
+        onset = detector_specs(detector_of(record["onset"])).check(record["onset"])
         normaliser = Normaliser(
             *(_vector(record["normaliser"][k], k, len(names)) for k in ("lo", "hi"))
         )

@@ -20,6 +20,7 @@ from jaxsnare.component import (
     min_gap_samples,
     scan_blocks,
 )
+from jaxsnare.detector import HitDetector, HitState, find_detector
 from jaxsnare.dsp.followers import PeakFollower, Ramp
 from jaxsnare.dsp.framing import push, resample
 from jaxsnare.dsp.units import amplitude_to_db, db_to_amplitude, safe_sqrt
@@ -142,7 +143,7 @@ def map_features(
 
 
 class RemapState(NamedTuple):
-    detector: OnsetState
+    detector: HitState | OnsetState
     history: Float[Array, " W"]  # the last samples of the input
     due: Int[Array, " Q"]  # samples until a voice starts, EMPTY where none waits
     running: Any  # of the running normaliser; () where there is none
@@ -184,6 +185,7 @@ class Remapper(Component):
     mapping: Mapping
     features: OnsetFeatures
     running_normaliser: bool = False
+    hears: str = "adaptive"  # name of the detector
 
     def __post_init__(self) -> None:
         if self.specs.names != self.synth.specs.names:
@@ -202,6 +204,7 @@ class Remapper(Component):
                 f"{len(self.features.names)} onset features"
             )
 
+        find_detector(self.hears, self.sample_rate)
         if self.latency < 1:
             raise ValueError(
                 f"the window is {self.window} samples at {self.sample_rate} Hz; it "
@@ -215,8 +218,8 @@ class Remapper(Component):
         return self.synth.sample_rate
 
     @property
-    def detector(self) -> OnsetDetector:
-        return OnsetDetector(self.sample_rate)
+    def detector(self) -> HitDetector | OnsetDetector:
+        return find_detector(self.hears, self.sample_rate)
 
     @property
     def window(self) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from jaxsnare.audio import read_audio
-from jaxsnare.commands import changed, given
+from jaxsnare.commands import changed, given, given_onset
 from jaxsnare.live.controls import Controls
 from jaxsnare.live.devices import devices, find_device
 from jaxsnare.live.engine import Engine, Hit, settle
@@ -24,7 +24,6 @@ from jaxsnare.live.recorder import Recorder
 from jaxsnare.live.stream import Player, leave
 from jaxsnare.live.view import TURNS, Screen, keys, turn
 from jaxsnare.model import Model
-from jaxsnare.onset import ONSET_SPECS
 from jaxsnare.remapper import PLAY_SPECS
 from jaxsnare.terminal import Answer, duration, note, plural, table
 
@@ -91,7 +90,7 @@ def _prepare(args: argparse.Namespace, folder: Path) -> Model:
     return replace(
         model,
         preset=changed(model.preset, model.specs, dict(args.set), {}),
-        onset=model.onset | given(args, ONSET_SPECS),
+        onset=model.onset | given_onset(args, model.hears),
         play=model.play | given(args, PLAY_SPECS),
     )
 
