@@ -71,7 +71,7 @@ HIT_SPECS = ParamSet(
             "dB",
             10.0,
             120.0,
-            35.0,
+            30.0,
             about="dynamics of the playing: what is softer than the loudest of late by "
             "this much, in a band, is silence there",
         ),

@@ -15,6 +15,7 @@ from jaxsnare.data import Hits, Split, collect_hits, reference_hit, split_hits
 from jaxsnare.detector import detector_specs, find_detector
 from jaxsnare.features import OnsetFeatures, TargetFeatures
 from jaxsnare.features.normalise import fit, normalise
+from jaxsnare.gate import fit_gate, gate_features
 from jaxsnare.losses import difference_weights, feature_difference
 from jaxsnare.mapping import HIDDEN, Mapping, make_mapping
 from jaxsnare.model import Model
@@ -269,6 +270,9 @@ def train(
         normalised[reference],
         dict(hits.onset),
         training=record,
+        gate=fit_gate(
+            _in_pieces(partial(gate_features, sample_rate=rate), hits.windows)
+        ),
     )
     return Training(
         model, hits, split, reference, wanted, achieved, modulation, loudness

@@ -31,7 +31,9 @@ def settings(**turned):
 
 
 def onsets(audio, rate=RATE, **turned):
-    return find_onsets(HitDetector(rate), settings(**turned), np.float32(audio))
+    return find_onsets(
+        HitDetector(rate), settings(**turned), np.asarray(audio, np.float32)
+    )
 
 
 def oracle(x, rate, values):
@@ -102,7 +104,7 @@ def strokes(at_s, velocities, rate=RATE, seconds=None):
 
 def noise(rms_db, seconds, seed=0):
     rng = np.random.default_rng(seed)
-    return 10 ** (rms_db / 20) * rng.normal(size=round(seconds * RATE))
+    return np.asarray(rng.normal(0, 10 ** (rms_db / 20), round(seconds * RATE)))
 
 
 def assert_one_each(found, at_s, rate=RATE):
@@ -146,7 +148,7 @@ def test_soft_input_gives_the_same_onsets(performance, gain_db):
     assert len(loud) == len(soft) == 24
     assert np.abs(loud - soft).max() <= 0.001 * RATE
     published = OnsetDetector(RATE)
-    quiet = np.float32(x * 10 ** (gain_db / 20))
+    quiet = np.asarray(x * 10 ** (gain_db / 20), np.float32)
     assert len(find_onsets(published, published.defaults, quiet)) < 24
 
 
@@ -215,7 +217,7 @@ def test_a_start_within_a_note_is_no_hit_and_one_at_the_attack_is():
 
 
 def test_sensitivity_finds_more():
-    audio = noise(-50, 1, seed=1)
+    audio = np.array(noise(-50, 1, seed=1))
     audio[20_000:20_400] *= 4
     assert len(onsets(audio, sensitivity=-12.0)) == 0
     assert len(onsets(audio, sensitivity=10.0)) > 0

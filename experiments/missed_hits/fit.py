@@ -27,7 +27,7 @@ RANGES = {
     "onset.on": (6.0, 30.0),
     "onset.retrigger": (5.0, 60.0),
     "onset.wait": (28.0, 60.0),
-    "onset.range": (33.0, 60.0),
+    "onset.range": (28.0, 60.0),
     "onset.mask": (5.0, 20.0),
     "onset.mask_slope": (0.05, 0.5),
     "onset.most": (10.0, 50.0),
@@ -143,7 +143,8 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, default=Path("settings.json"))
     parser.add_argument("--first", type=int, default=64)
-    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--folds", nargs="+", help="only these (default: all)")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     jury = Judge(arguments.data, gains=(0,))
@@ -151,9 +152,10 @@ def main() -> None:
 
     first = random_settings(rng, arguments.first)
     costs = jury.costs(first)
-    folds = ["all", *sorted({p.drum for p in jury.chosen})]
+    folds = arguments.folds or ["all", *sorted({p.drum for p in jury.chosen})]
     result = {}
     for fold in folds:
+        rng = np.random.default_rng(arguments.seed + 1)
         pool = list(zip(first, costs, strict=True))
         score_of = partial(total, without=fold)
         for spread in np.geomspace(0.25, 0.04, arguments.rounds):
