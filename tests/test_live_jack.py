@@ -31,7 +31,6 @@ from jaxsnare.live.controls import Controls
 from jaxsnare.live.engine import Engine, Played
 from jaxsnare.live.rack import Rack
 from jaxsnare.live.stream import Player, devices, find_device
-from jaxsnare.model import Model
 from jaxsnare.remapper import remap
 
 GROOVE = groove(RATE).audio
@@ -334,8 +333,9 @@ def test_models_are_loaded_and_switched_while_one_plays(server, random_model, tm
     """Silence of a second at most, and no fault; a model of the same shapes none."""
     models = {"like it": random_model(seed=1), "other": random_model(hidden=(16,))}
     random_model().save(tmp_path / "first")
-    rack = Rack(Model.load, [tmp_path / "first"], RATE, 64)
-    clock = Clock()
+    rack = Rack([tmp_path / "first"], RATE, 64)
+    rack.compile()
+    clock, first_engine = Clock(), rack.engine
     noise = np.random.default_rng(0).normal(scale=0.01, size=120 * RATE)
     rack.controls.set("mix", 0.5)  # so that the input is heard all the time
     with Player(rack.engine, source=noise.astype(np.float32), recorder=clock) as player:
@@ -354,7 +354,8 @@ def test_models_are_loaded_and_switched_while_one_plays(server, random_model, tm
             )
             assert rack.playing == tmp_path / name
             assert player.engine is rack.engine
-            assert gap < 1
+            # other shapes: a program is read, which may take a moment
+            assert gap < (0.1 if player.engine is first_engine else 1)
             assert min(clock.peaks[first:]) > 0
         assert player.stats.faults == 0
 
@@ -408,7 +409,7 @@ def test_a_period_that_changes_while_playing_is_followed(server, engines):
     assert stats.faults == 0
 
 
-def test_knobs_hammered_on_the_clock_lose_nothing(server, engines, model):
+def test_knobs_hammered_on_the_clock_lose_nothing(server, engines, model, error_db):
     """A thousand turns a second for three seconds, then all back: as if untouched."""
     engine = engines(64)
     controls = Controls(engine, model)
@@ -425,9 +426,12 @@ def test_knobs_hammered_on_the_clock_lose_nothing(server, engines, model):
             time.sleep(0.001)
         hammered = len(keeper.played)
         controls.set_many(before)
-        engine.forget()
-        wait_for(lambda: len(keeper.played) > hammered + 2000, 10)
+        wait_for(lambda: len(keeper.played) > hammered + 3000, 20)
     audio = np.concatenate([p.audio for p in keeper.played])
+    after = np.concatenate([p.input for p in keeper.played[hammered + 10 :]])
+    untouched = remap(model.remapper(), model.params(), after).audio
+    settled = 2 * RATE  # by then, nothing of what was turned sounds or is measured
+    assert error_db(audio[-len(after) :][settled:], untouched[settled:]) < -80
     assert np.isfinite(audio).all()
     assert np.abs(audio).max() <= 1
     print(f"\n{turned} turns; {player.stats.xruns} xruns")
