@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from jaxsnare.detector import HitDetector
     from jaxsnare.features import OnsetFeatures, TargetFeatures
     from jaxsnare.losses import feature_difference, multi_resolution_stft
     from jaxsnare.onset import OnsetDetector, find_onsets
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from jaxsnare.synths import FMDrumSynth, SimpleDrumSynth, Snare808, Synth, render
 
 _MODULES = {
+    "detector": ("HitDetector",),
     "features": ("OnsetFeatures", "TargetFeatures"),
     "losses": ("feature_difference", "multi_resolution_stft"),
     "onset": ("OnsetDetector", "find_onsets"),
@@ -26,6 +28,7 @@ _MODULES = {
 
 __all__ = [
     "FMDrumSynth",
+    "HitDetector",
     "OnsetDetector",
     "OnsetFeatures",
     "ParamSet",

@@ -16,13 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsnare import __version__, train
+from jaxsnare.detector import HIT_SPECS
 from jaxsnare.drummer import SnareDrum, groove
 from jaxsnare.features import OnsetFeatures, TargetFeatures
 from jaxsnare.features.normalise import Normaliser
 from jaxsnare.live.engine import Engine
 from jaxsnare.mapping import make_mapping
 from jaxsnare.model import Model
-from jaxsnare.onset import ONSET_SPECS
 from jaxsnare.params import unknown
 from jaxsnare.presets import read_preset
 from jaxsnare.remapper import remap
@@ -102,7 +102,7 @@ def _untrained() -> Model:
         features,
         Normaliser(jnp.array([-60.0, 60.0, -40.0]), jnp.array([0.0, 120.0, 0.0])),
         jnp.full(3, 0.5),
-        ONSET_SPECS.defaults,
+        HIT_SPECS.defaults,
     )
 
 

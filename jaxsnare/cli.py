@@ -68,8 +68,8 @@ COMMANDS = {
     "onsets": _Command(
         "listings",
         "where the hits of recordings are",
-        options.files,
-        "groove.wav --onset-on 10",
+        options.onsets,
+        "groove.wav --plot groove.png",
     ),
     "features": _Command(
         "listings",

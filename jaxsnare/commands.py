@@ -24,10 +24,11 @@ from jaxsnare.audio import (
     write_audio,
 )
 from jaxsnare.data import audio_files
+from jaxsnare.detector import DETECTORS, detector_specs
 from jaxsnare.dsp.noise import SeededNoise
 from jaxsnare.features import TargetFeatures
 from jaxsnare.model import Model, check_destination
-from jaxsnare.onset import ONSET_SPECS, pre_roll_samples
+from jaxsnare.onset import pre_roll_samples
 from jaxsnare.params import ParamSet
 from jaxsnare.presets import Preset, parse_preset, preset_names, read_preset
 from jaxsnare.remapper import PLAY_SPECS, Remapped, remap
@@ -61,6 +62,19 @@ def given(args: argparse.Namespace, specs: ParamSet) -> dict[str, float]:
         for name, value in values.items()
         if value is not None
     }
+
+
+def given_onset(args: argparse.Namespace, detector: str) -> dict[str, float]:
+    """The settings of a detector that were given, within their ranges."""
+    specs = detector_specs(detector)
+    for other in DETECTORS.values():
+        for name in other.specs.names:
+            if name not in specs.names and getattr(args, name) is not None:
+                raise ValueError(
+                    f"{name} is no setting of the {detector} detector; those are "
+                    f"{', '.join(specs.names)}"
+                )
+    return given(args, specs)
 
 
 def chosen_preset(args: argparse.Namespace, synth: Synth) -> Preset:
@@ -99,12 +113,19 @@ def run_train(args: argparse.Namespace) -> Answer:
         reference=args.reference,
         seed=args.seed,
     )
-    onset = given(args, ONSET_SPECS)
+    onset = given_onset(args, args.detector)
     synth = find_synth(args.synth)(args.rate or usual_rate(args.inputs))
     preset = chosen_preset(args, synth)
 
     with progress_bar(args, "listening") as progress:
-        hits = listen(args.inputs, synth.sample_rate, recipe.window, onset, progress)
+        hits = listen(
+            args.inputs,
+            synth.sample_rate,
+            recipe.window,
+            onset,
+            progress,
+            args.detector,
+        )
     for path in hits.missed:
         note(args, f"{path}: no hit found, left out")
     started = time.monotonic()
@@ -238,8 +259,8 @@ def run_remap(args: argparse.Namespace) -> Answer:
     if output.exists() and args.input.exists() and output.samefile(args.input):
         raise ValueError(f"{output}: is the input; choose another name for the output")
     play = given(args, PLAY_SPECS)
-    onset = given(args, ONSET_SPECS)
     model = Model.load(args.model)
+    onset = given_onset(args, model.hears)
     preset = changed(model.preset, model.specs, dict(args.set), {})
     model = replace(model, preset=preset, onset=model.onset | onset)
     audio, rate = read_audio_native(args.input)

@@ -17,6 +17,9 @@ StrPath = str | os.PathLike[str]
 MIN_HITS = 8
 """Fewer hits than this do not make a training set."""
 
+SILENCE_S = 0.05
+"""Silence that a single hit's file is heard after."""
+
 SILENT_DBFS = -60.0
 """Recordings that stay below this peak level are called silent."""
 
@@ -156,11 +159,14 @@ def collect_hits(
     for done, (path, is_hit) in enumerate(files, start=1):
         audio = read_audio(path, sample_rate)
         peak = max(peak, peak_dbfs(audio))
-        found = np.asarray(find(audio), np.int64)
-        if is_hit:
-            found = found[:1]
+        if is_hit:  # often cut at the attack: silence before it, to rise from
+            silence = round(SILENCE_S * sample_rate)
+            found = np.asarray(find(np.pad(audio, (silence, 0))), np.int64) - silence
+            found = np.maximum(found[:1], 0)
             if len(found) == 0:
                 missed.append(str(path))
+        else:
+            found = np.asarray(find(audio), np.int64)
         cut = cut_hits(audio, found, window=window, pre_roll=pre_roll, samples=samples)
         windows.append(cut[0])
         sounds.append(cut[1])

@@ -11,16 +11,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsnare.audio import read_audio_native
-from jaxsnare.commands import follows, given
+from jaxsnare.commands import follows, given_onset
+from jaxsnare.component import run_blocks
 from jaxsnare.data import cut_hits
+from jaxsnare.detector import detector_specs, find_detector
 from jaxsnare.features import OnsetFeatures, TargetFeatures
 from jaxsnare.model import RECORD, Model
-from jaxsnare.onset import ONSET_SPECS, OnsetDetector, find_onsets, pre_roll_samples
+from jaxsnare.onset import find_onsets, pre_roll_samples
+from jaxsnare.params import Values
 from jaxsnare.presets import preset_names, read_preset
-from jaxsnare.report import FULL_NAMES
+from jaxsnare.report import FULL_NAMES, save_onsets
 from jaxsnare.synths import SYNTHS, find_synth
 from jaxsnare.terminal import (
     Answer,
+    check_file,
     note,
     nothing_heard,
     plural,
@@ -31,21 +35,27 @@ from jaxsnare.terminal import (
 
 def heard_settings(args: argparse.Namespace) -> dict[str, float]:
     """All settings of the detector."""
-    return ONSET_SPECS.defaults | given(args, ONSET_SPECS)
+    given = given_onset(args, args.detector)
+    return detector_specs(args.detector).defaults | given
 
 
-def find(audio: np.ndarray, rate: int, settings: dict[str, float]) -> np.ndarray:
-    params = {name: jnp.float32(value) for name, value in settings.items()}
-    return find_onsets(OnsetDetector(rate), params, audio)
+def as_params(settings: dict[str, float]) -> Values:
+    return {name: jnp.float32(value) for name, value in settings.items()}
 
 
 def run_onsets(args: argparse.Namespace) -> Answer:
     settings = heard_settings(args)
+    if args.plot is not None:
+        if len(args.files) > 1:
+            raise ValueError("--plot draws one file; name only that one")
+        check_file(args.plot, args.overwrite, [".png"])
     data, parts = {}, []
     with progress_bar(args, "listening") as progress:
         for done, path in enumerate(args.files, start=1):
             audio, rate = read_audio_native(path)
-            onsets = find(audio, rate, settings)
+            detector = find_detector(args.detector, rate)
+            heard = run_blocks(detector, as_params(settings), audio)
+            onsets = np.flatnonzero(heard.fired)
             data[path] = onsets.tolist()
             head = f"{path}: {plural(len(onsets), 'hit')} in {len(audio) / rate:.2f} s"
             rows = [["hit", "at (s)", "sample"]]
@@ -56,6 +66,16 @@ def run_onsets(args: argparse.Namespace) -> Answer:
             parts.append(f"{head}\n{table(rows)}" if len(onsets) else head)
             if len(onsets) == 0:
                 note(args, nothing_heard(path, audio))
+            if args.plot is not None:
+                save_onsets(
+                    args.plot,
+                    audio=audio,
+                    sample_rate=rate,
+                    onsets=onsets,
+                    level_db=heard.level,
+                    threshold_db=heard.threshold,
+                    title=f"{path}: {plural(len(onsets), 'hit')}",
+                )
             progress(done, len(args.files))
     return Answer(data, "\n".join(parts))
 
@@ -70,7 +90,8 @@ def run_features(args: argparse.Namespace) -> Answer:
             "target": dict(zip(target.names, target.units, strict=True)),
             "onset": dict(zip(onset.names, onset.units, strict=True)),
         }
-        found = find(audio, rate, settings)[:1]
+        detector = find_detector(args.detector, rate)
+        found = find_onsets(detector, as_params(settings), audio)[:1]
         if len(found) == 0:
             note(args, f"{path}: no hit found: measured from its first sample on")
         pre_roll = pre_roll_samples(rate) if len(found) else 0
@@ -126,8 +147,11 @@ def run_show(args: argparse.Namespace) -> Answer:
         strict=True,
     ):
         heard.append([name, f"{lo:.2f}", f"{hi:.2f}", unit])
-    onset = [["hearing hits", "value", "unit"]]
-    onset += [[s.name, f"{model.onset[s.name]:.4g}", s.unit] for s in ONSET_SPECS]
+    onset = [[f"hearing hits ({model.hears})", "value", "unit"]]
+    onset += [
+        [s.name, f"{model.onset[s.name]:.4g}", s.unit]
+        for s in detector_specs(model.hears)
+    ]
     parts = [
         f"{args.model}: {type(model.synth).__name__} at {model.sample_rate} Hz, "
         f"{hidden} -> {model.mapping.outputs} ({weights} weights), "

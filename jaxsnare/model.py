@@ -16,11 +16,12 @@ from jaxtyping import Array
 
 from jaxsnare import __version__
 from jaxsnare.component import SUB_BLOCK
+from jaxsnare.detector import detector_of, detector_specs
 from jaxsnare.dsp.noise import SeededNoise
 from jaxsnare.features import OnsetFeatures
 from jaxsnare.features.normalise import Normaliser
+from jaxsnare.gate import SIZE, Gate, open_gate
 from jaxsnare.mapping import Mapping
-from jaxsnare.onset import ONSET_SPECS
 from jaxsnare.params import ParamSet, Values
 from jaxsnare.presets import Preset, parse_preset
 from jaxsnare.remapper import PLAY_SPECS, MapParams, RemapParams, Remapper
@@ -37,8 +38,10 @@ class Model:
 
     `synth` runs at the rate of the model; `specs` are the ranges it was trained with;
     `normaliser` and `centre` (arrays [F]) belong to `features`; `onset` are the
-    detector's settings by name; `play` are knobs of PLAY_SPECS that are not at their
-    default (the trim of a calibrated microphone); `training` is a record for people.
+    settings by name of the detector that found the hits, which tell which it was;
+    `play` are knobs of PLAY_SPECS that are not at their default (the trim of a
+    calibrated microphone); `training` is a record for people;
+    `gate` tells the drum's hits from what else is heard.
     """
 
     synth: Synth
@@ -52,11 +55,17 @@ class Model:
     onset: dict[str, float]
     play: dict[str, float] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
+    gate: Gate = field(default_factory=open_gate)
 
     @property
     def sample_rate(self) -> int:
         """Rate of the model in Hz."""
         return self.synth.sample_rate
+
+    @property
+    def hears(self) -> str:
+        """Name of the detector."""
+        return detector_of(self.onset)
 
     def remapper(
         self, sample_rate: int | None = None, running_normaliser: bool = False
@@ -65,7 +74,12 @@ class Model:
         rate = self.sample_rate if sample_rate is None else sample_rate
         synth = replace(self.synth, sample_rate=rate)
         return Remapper(
-            synth, self.specs, self.mapping, self.features, running_normaliser
+            synth,
+            self.specs,
+            self.mapping,
+            self.features,
+            running_normaliser,
+            self.hears,
         )
 
     def map_params(self) -> MapParams:
@@ -88,7 +102,10 @@ class Model:
         """
         play = PLAY_SPECS.defaults | self.play | turned
         return RemapParams(
-            _float32(self.onset), self.map_params(), _float32(PLAY_SPECS.check(play))
+            _float32(self.onset),
+            self.map_params(),
+            _float32(PLAY_SPECS.check(play)),
+            jax.tree.map(jnp.asarray, self.gate),
         )
 
     def save(self, folder: str | Path, overwrite: bool = False) -> None:
@@ -136,6 +153,9 @@ class Model:
             },
             "centre": np.asarray(self.centre, float).tolist(),
             "onset": self.onset,
+            "gate": {
+                k: np.asarray(v, float).tolist() for k, v in self.gate._asdict().items()
+            },
             "play": self.play,
             "training": self.training,
         }
@@ -236,13 +256,14 @@ def _read(folder: Path) -> Model:
         size: dict[str, Any] = dict(record["mapping"])
         size["hidden"] = tuple(size["hidden"])
         mapping = Mapping(**size)
-        onset = ONSET_SPECS.check(record["onset"])
+        onset = detector_specs(detector_of(record["onset"])).check(record["onset"])
         normaliser = Normaliser(
             *(_vector(record["normaliser"][k], k, len(names)) for k in ("lo", "hi"))
         )
         centre = _vector(record["centre"], "centre", len(names))
         play = {k: PLAY_SPECS.check_one(k, v) for k, v in record["play"].items()}
         training = dict(record["training"])
+        gate = _gate(record.get("gate"))
     except KeyError as error:
         raise _Wrong(f"{RECORD} lacks {error.args[0]!r}") from None
     except (TypeError, ValueError, AttributeError) as error:
@@ -273,7 +294,18 @@ def _read(folder: Path) -> Model:
         onset,
         play,
         training,
+        gate,
     )
+
+
+def _gate(stored: dict[str, Any] | None) -> Gate:
+    """The gate of a record; older models have none."""
+    if stored is None:
+        return open_gate()
+    rows = [_vector(row, "gate.whiten", SIZE) for row in stored["whiten"]]
+    if len(rows) != SIZE:
+        raise ValueError(f"gate.whiten must be {SIZE} rows, got {len(rows)}")
+    return Gate(_vector(stored["mean"], "gate.mean", SIZE), jnp.stack(rows))
 
 
 def _read_record(path: Path) -> dict[str, Any]:

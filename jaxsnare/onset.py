@@ -1,8 +1,8 @@
-"""Onset detection by amplitude: the detector that hears hits, live and in files."""
+"""Onset detection by amplitude, as published, and what detectors have in common."""
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -107,7 +107,8 @@ class OnsetState(NamedTuple):
 
 class Onsets(NamedTuple):
     fired: Bool[Array, " T"]  # an onset is reported at this sample
-    level: Float[Array, " T"]  # detection signal, dB, compared with onset.on
+    level: Float[Array, " T"]  # detection signal, dB
+    threshold: Float[Array, " T"]  # what it must exceed, dB
 
 
 @dataclass(frozen=True)
@@ -131,12 +132,10 @@ class OnsetDetector(Component):
 
     sample_rate: int
 
+    specs: ClassVar[ParamSet] = ONSET_SPECS
+
     def __post_init__(self) -> None:
         check_rate(self.sample_rate)
-
-    @property
-    def specs(self) -> ParamSet:
-        return ONSET_SPECS
 
     @property
     def defaults(self) -> Values:
@@ -195,12 +194,10 @@ class OnsetDetector(Component):
         carry = (state.level, state.armed, state.lockout)
         (last, armed, lockout), fired = jax.lax.scan(body, carry, level)
         state = OnsetState(highpass, fast, slow, last, armed, lockout)
-        return state, Onsets(fired, level)
+        return state, Onsets(fired, level, jnp.full_like(level, on))
 
 
-def find_onsets(
-    detector: OnsetDetector, params: Values, audio: np.ndarray
-) -> np.ndarray:
+def find_onsets(detector: Component, params: Values, audio: np.ndarray) -> np.ndarray:
     """Samples at which the detector reports onsets in a recording [T], as int64.
 
     The recording runs through the live step, block by block, from silence.

@@ -87,6 +87,33 @@ def _knobs(parser: Parser, title: str, specs: "ParamSet", default: str = "") -> 
         )
 
 
+def _hearing(parser: Parser) -> None:
+    """Which detector hears the hits, and its settings."""
+    from jaxsnare.detector import DETECTORS
+
+    usual, *_ = DETECTORS
+    parser.add_argument(
+        "--detector",
+        choices=tuple(DETECTORS),
+        default=usual,
+        help="adaptive: hears soft hits at any input level; published: that of the "
+        f"published system (default {usual})",
+    )
+    _hearing_knobs(parser)
+
+
+def _hearing_knobs(parser: Parser, default: str = "") -> None:
+    """The settings of all detectors; those that share a name share an option."""
+    from jaxsnare.detector import HIT_SPECS
+    from jaxsnare.onset import ONSET_SPECS
+    from jaxsnare.params import ParamSet
+
+    _knobs(parser, "hearing hits", HIT_SPECS, default)
+    others = ParamSet(tuple(s for s in ONSET_SPECS if s.name not in HIT_SPECS.names))
+    title = "hearing hits with the published detector (which has on, wait, floor too)"
+    _knobs(parser, title, others, default)
+
+
 def _synth_options(parser: Parser) -> None:
     parser.add_argument(
         "--synth", default="Snare808", help="see jaxsnare synths (default Snare808)"
@@ -138,7 +165,6 @@ def demo(parser: Parser) -> None:
 
 def train(parser: Parser) -> None:
     from jaxsnare.mapping import HIDDEN
-    from jaxsnare.onset import ONSET_SPECS
 
     parser.add_argument(
         "inputs",
@@ -166,7 +192,7 @@ def train(parser: Parser) -> None:
         help="where the picture goes (default MODEL/report.png)",
     )
     _overwrite(parser)
-    _knobs(parser, "hearing hits, in training and in playing", ONSET_SPECS)
+    _hearing(parser)
 
     recipe = parser.add_argument_group("training")
     recipe.add_argument(
@@ -211,7 +237,6 @@ def _seed(parser: Any, words: str) -> None:
 
 
 def remap(parser: Parser) -> None:
-    from jaxsnare.onset import ONSET_SPECS
     from jaxsnare.remapper import PLAY_SPECS
 
     parser.add_argument("model", type=Path, metavar="MODEL", help="a trained model")
@@ -234,7 +259,7 @@ def remap(parser: Parser) -> None:
     )
     block = "worked on at a time: changes the speed, not the sound"
     _range(parser, "--block", block, 1, 2**20, "samples", 8192)
-    _knobs(parser, "hearing hits", ONSET_SPECS, "the model's")
+    _hearing_knobs(parser, "the model's")
 
 
 def render(parser: Parser) -> None:
@@ -252,10 +277,19 @@ def render(parser: Parser) -> None:
 
 
 def files(parser: Parser) -> None:
-    from jaxsnare.onset import ONSET_SPECS
-
     parser.add_argument("files", nargs="+", metavar="FILE", help="audio files")
-    _knobs(parser, "hearing hits", ONSET_SPECS)
+    _hearing(parser)
+
+
+def onsets(parser: Parser) -> None:
+    files(parser)
+    parser.add_argument(
+        "--plot",
+        type=Path,
+        metavar="FILE.png",
+        help="draw the recording, the detection signal, the threshold and the hits",
+    )
+    _overwrite(parser)
 
 
 def features(parser: Parser) -> None:
@@ -309,7 +343,6 @@ def bench(parser: Parser) -> None:
 
 
 def live(parser: Parser) -> None:
-    from jaxsnare.onset import ONSET_SPECS
     from jaxsnare.remapper import PLAY_SPECS
 
     parser.add_argument(
@@ -348,17 +381,15 @@ def live(parser: Parser) -> None:
         "feature of a hit counts (scale.RMS=2), or an offset to it (shift.RMS=0.1); "
         "may come more than once",
     )
-    _knobs(parser, "hearing hits", ONSET_SPECS, "the model's")
+    _hearing_knobs(parser, "the model's")
     _overwrite(parser)
 
 
 def calibrate(parser: Parser) -> None:
-    from jaxsnare.onset import ONSET_SPECS
-
     words = "a trained model, in which the trim is kept"
     parser.add_argument("models", nargs=1, type=Path, metavar="MODEL", help=words)
     _device_options(parser)
-    _knobs(parser, "hearing hits", ONSET_SPECS, "the model's")
+    _hearing_knobs(parser, "the model's")
 
 
 def _device_options(parser: Parser) -> None:

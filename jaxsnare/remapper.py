@@ -20,11 +20,13 @@ from jaxsnare.component import (
     min_gap_samples,
     scan_blocks,
 )
+from jaxsnare.detector import HitDetector, HitState, find_detector
 from jaxsnare.dsp.followers import PeakFollower, Ramp
 from jaxsnare.dsp.framing import push, resample
 from jaxsnare.dsp.units import amplitude_to_db, db_to_amplitude, safe_sqrt
 from jaxsnare.features import OnsetFeatures
 from jaxsnare.features.normalise import Normaliser, RunningNormaliser, normalise
+from jaxsnare.gate import Gate, gate_features, open_gate, squared_distance
 from jaxsnare.mapping import Mapping
 from jaxsnare.onset import OnsetDetector, OnsetState, pre_roll_samples
 from jaxsnare.params import ParamSet, ParamSpec, Values
@@ -73,6 +75,15 @@ PLAY_SPECS = ParamSet(
             about="how much of a hit's loudness the level of its sound takes over",
         ),
         ParamSpec(
+            "gate",
+            "",
+            0.0,
+            2.0,
+            0.0,
+            about="how like the training hits a hit must sound; 0: all play, "
+            "0.5: all but what is quite unlike, 1: as like as they are",
+        ),
+        ParamSpec(
             "guard",
             "dB",
             -120.0,
@@ -110,6 +121,7 @@ class RemapParams(NamedTuple):
     onset: Values
     map: MapParams
     play: Values
+    gate: Gate = open_gate()  # where the training hits lie
 
 
 class Modulation(NamedTuple):
@@ -151,7 +163,7 @@ class Answer(NamedTuple):
 
 
 class RemapState(NamedTuple):
-    detector: OnsetState
+    detector: HitState | OnsetState
     history: Float[Array, " W"]  # the last samples of the input
     due: Int[Array, " Q"]  # samples until a voice starts, EMPTY where none waits
     running: Any  # of the running normaliser; () where there is none
@@ -193,6 +205,7 @@ class Remapper(Component):
     mapping: Mapping
     features: OnsetFeatures
     running_normaliser: bool = False
+    hears: str = "adaptive"  # name of the detector
 
     def __post_init__(self) -> None:
         if self.specs.names != self.synth.specs.names:
@@ -211,6 +224,7 @@ class Remapper(Component):
                 f"{len(self.features.names)} onset features"
             )
 
+        find_detector(self.hears, self.sample_rate)
         if self.latency < 1:
             raise ValueError(
                 f"the window is {self.window} samples at {self.sample_rate} Hz; it "
@@ -224,8 +238,8 @@ class Remapper(Component):
         return self.synth.sample_rate
 
     @property
-    def detector(self) -> OnsetDetector:
-        return OnsetDetector(self.sample_rate)
+    def detector(self) -> HitDetector | OnsetDetector:
+        return find_detector(self.hears, self.sample_rate)
 
     @property
     def window(self) -> int:
@@ -266,12 +280,16 @@ class Remapper(Component):
         )
         return state, RemapOut(*out)
 
+    def at_model_rate(self, window: Float[Array, " W"]) -> Float[Array, " w"]:
+        """A window at the stream's rate as one at the rate of the features."""
+        model = self.features.sample_rate
+        if self.sample_rate == model:
+            return window
+        return resample(window, self.sample_rate, model, self.features.window)
+
     def measure(self, window: Float[Array, " W"]) -> Float[Array, " F"]:
         """Onset features of a window at the stream's rate, in their own units."""
-        model = self.features.sample_rate
-        if self.sample_rate != model:
-            window = resample(window, self.sample_rate, model, self.features.window)
-        return self.features(window)
+        return self.features(self.at_model_rate(window))
 
     def _piece(self, params, state, x):
         """At most a sub-block: at most one onset, and at most one voice starts."""
@@ -308,6 +326,13 @@ class Remapper(Component):
         def answer(running):
             return self._answer(params, running, window)
 
+        trigger = jax.lax.cond(
+            trigger.any(),
+            lambda trigger: trigger & self._passes(params, window),
+            lambda trigger: trigger,
+            trigger,
+        )
+
         def hold(running):
             none = jnp.zeros_like(params.map.centre)
             rest = jnp.zeros_like(state.values)
@@ -338,6 +363,13 @@ class Remapper(Component):
         )
         signals = RemapSignals(both[0], both[1], onsets.fired, trigger, onsets.level)
         return state, (signals, hit)
+
+    def _passes(self, params, window):
+        """Whether a window is enough like the training hits."""
+        window = self.at_model_rate(window)
+        features = gate_features(window, self.features.sample_rate)
+        away = squared_distance(params.gate, features)
+        return jnp.square(params.play["gate"]) * away <= 1.0
 
     def _answer(self, params, running, window):
         """What a window's hit becomes, and the level of its voice."""

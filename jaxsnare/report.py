@@ -122,6 +122,55 @@ def save_report(
     _head(below, "How each knob is turned, from soft to loud hits")
     _draw_modulation(below.subplots(), loudness, modulation, parameter_names)
 
+    _save(figure, path)
+
+
+def save_onsets(
+    path, *, audio, sample_rate, onsets, level_db, threshold_db, title
+) -> None:
+    """Save a PNG: a recording, what a detector makes of it, and the onsets found.
+
+    audio: [samples] at sample_rate Hz. onsets: [N], samples. level_db, threshold_db:
+    [samples], the detection signal and what it must exceed. title: one line.
+
+    The file appears whole or not at all. Raises ValueError if shapes disagree, or
+    values are not finite.
+    """
+    from matplotlib.figure import Figure
+
+    audio = _array("audio", audio, (None,))
+    onsets = _array("onsets", onsets, (None,), empty=True)
+    level = _array("level_db", level_db, audio.shape)
+    threshold = _array("threshold_db", threshold_db, audio.shape)
+    figure = Figure(figsize=(14.0, 7.0), layout="constrained")
+    figure.suptitle(title, x=0.012, ha="left", fontsize=14)
+    above, below = figure.subplots(2, 1, sharex=True)
+    _draw_recording(above, audio, sample_rate, onsets)
+    above.set_xlabel("")
+    starts, _, high = _envelope(level)
+    seconds = starts / sample_rate
+    below.plot(seconds, high, color=_BLUE, linewidth=0.8, label="detection signal")
+    # where it rises a hit masks what follows: the highest of each stretch again
+    _, _, limit = _envelope(threshold)
+    below.plot(seconds, limit, color=_GREY, linewidth=1.0, label="threshold")
+    below.vlines(
+        onsets / sample_rate,
+        0,
+        1.02 * max(high.max(), limit.max()),
+        color=_VERMILLION,
+        linewidth=0.8,
+        alpha=0.6,
+        label="hits found",
+    )
+    below.set_ylim(bottom=0)
+    below.set_xlabel("time (s)", size=11)
+    below.set_ylabel("dB", size=11)
+    below.legend(loc="upper right", fontsize=10, ncols=3)
+    _plain(below)
+    _save(figure, path)
+
+
+def _save(figure, path) -> None:
     path = Path(path)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

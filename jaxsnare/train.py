@@ -12,17 +12,14 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxsnare.data import Hits, Split, collect_hits, reference_hit, split_hits
+from jaxsnare.detector import detector_specs, find_detector
 from jaxsnare.features import OnsetFeatures, TargetFeatures
 from jaxsnare.features.normalise import fit, normalise
+from jaxsnare.gate import fit_gate, gate_features
 from jaxsnare.losses import difference_weights, feature_difference
 from jaxsnare.mapping import HIDDEN, Mapping, make_mapping
 from jaxsnare.model import Model
-from jaxsnare.onset import (
-    ONSET_SPECS,
-    OnsetDetector,
-    find_onsets,
-    pre_roll_samples,
-)
+from jaxsnare.onset import find_onsets, pre_roll_samples
 from jaxsnare.params import ParamSet, unknown
 from jaxsnare.presets import Preset
 from jaxsnare.remapper import MapParams, map_features
@@ -151,23 +148,25 @@ def listen(
     window: int = 256,
     onset: dict[str, float] | None = None,
     progress: Callable[..., Any] | None = None,
+    detector: str = "adaptive",
 ) -> Hits:
     """The hits of recordings and folders, found and cut as the live chain does it.
 
-    onset: settings of the detector that differ from the default ones.
+    onset: settings of the detector that differ from the default ones. detector: its
+    name, "adaptive" or "published".
     """
-    settings = ONSET_SPECS.check(ONSET_SPECS.defaults | (onset or {}))
+    specs = detector_specs(detector)
+    settings = specs.check(specs.defaults | (onset or {}))
     if window <= pre_roll_samples(sample_rate):
         raise ValueError(
             f"window is {window} samples; at {sample_rate} Hz it must be more than "
             f"{pre_roll_samples(sample_rate)}, which lie before an onset"
         )
-    detector = OnsetDetector(sample_rate)
     params = {name: jnp.float32(value) for name, value in settings.items()}
     return collect_hits(
         inputs,
         sample_rate,
-        partial(find_onsets, detector, params),
+        partial(find_onsets, find_detector(detector, sample_rate), params),
         window=window,
         pre_roll=pre_roll_samples(sample_rate),
         samples=TargetFeatures(sample_rate).samples,
@@ -271,6 +270,9 @@ def train(
         normalised[reference],
         dict(hits.onset),
         training=record,
+        gate=fit_gate(
+            _in_pieces(partial(gate_features, sample_rate=rate), hits.windows)
+        ),
     )
     return Training(
         model, hits, split, reference, wanted, achieved, modulation, loudness

@@ -60,11 +60,11 @@ def random_model():
     """random_model(seed=0, hidden=(32,), rate=48_000): a snare that no one trained."""
     import jax.numpy as jnp
 
+    from jaxsnare.detector import HIT_SPECS
     from jaxsnare.features import OnsetFeatures
     from jaxsnare.features.normalise import Normaliser
     from jaxsnare.mapping import Mapping
     from jaxsnare.model import Model
-    from jaxsnare.onset import ONSET_SPECS
     from jaxsnare.presets import read_preset
     from jaxsnare.synths import Snare808
 
@@ -82,7 +82,7 @@ def random_model():
             OnsetFeatures(rate, 256),
             Normaliser(jnp.array([-50.0, 60, -60]), jnp.array([0.0, 130, 0])),
             jnp.full(3, 0.5),
-            dict(ONSET_SPECS.defaults),
+            dict(HIT_SPECS.defaults),
         )
 
     return make

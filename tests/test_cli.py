@@ -16,6 +16,7 @@ import soundfile
 
 from jaxsnare import Snare808, __version__, load_preset
 from jaxsnare.cli import COMMANDS, main
+from jaxsnare.detector import HIT_SPECS
 from jaxsnare.drummer import SnareDrum, practice
 from jaxsnare.onset import ONSET_SPECS
 from jaxsnare.remapper import PLAY_SPECS
@@ -130,9 +131,11 @@ def test_help_tells_the_range_and_unit_of_every_knob(capsys):
     with pytest.raises(SystemExit):
         main(["remap", "--help"])
     text = " ".join(capsys.readouterr().out.split())
-    for spec in (*PLAY_SPECS, *ONSET_SPECS):
+    own = [s for s in ONSET_SPECS if s.name not in HIT_SPECS.names]
+    specs = (*PLAY_SPECS, *HIT_SPECS, *own)
+    for spec in specs:
         assert " ".join(f"{spec.lo:g} to {spec.hi:g} {spec.unit}".split()) in text
-    assert all(spec.about for spec in (*PLAY_SPECS, *ONSET_SPECS))
+    assert all(spec.about for spec in specs)
 
 
 def test_nothing_typed_shows_the_commands(capsys):
@@ -184,7 +187,7 @@ def test_help_starts_without_the_heavy_parts(home):
         (["render", "x.wav", "--set", "osc1.frq=3"], "did you mean 'osc1.freq'"),
         (["render", "x.wav", "--set", "osc1.freq=5000"], "20..2000 Hz"),
         (["render", "x.wav", "--set", "osc1.freq=nan"], "finite"),
-        (["onsets", "x.wav", "--onset-on", "99"], "0.5..60 dB"),
+        (["onsets", "x.wav", "--onset-on", "999"], "0.5..150 dB"),
         (["train", "x.wav", "--out", "m", "--epochs", "0"], "1 to 100000"),
         (["train", "x.wav", "--out", "m", "--learning-rate", "2"], "learning rate"),
         (["train", "x.wav", "--out", "m", "--weights", "some"], "balanced"),
@@ -241,7 +244,7 @@ def test_remap_turns_what_it_is_told(model, answer):
         "plain": [],
         "soft": ["--gain", "-20"],
         "dull": ["--set", "noise_gain.gain=-60", "--sensitivity", "0"],
-        "deaf": ["--onset-on", "60"],
+        "deaf": ["--onset-on", "150"],
         "running": ["--running-normaliser"],
         "dry": ["--mix", "0"],
     }.items():

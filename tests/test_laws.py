@@ -22,13 +22,14 @@ import pytest
 
 import jaxsnare
 from jaxsnare.component import Component
+from jaxsnare.detector import HIT_SPECS, HitDetector
 from jaxsnare.dsp.filters import FORMS, Biquad
 from jaxsnare.dsp.followers import Follower, Limiter, PeakFollower, Ramp
 from jaxsnare.dsp.oscillators import Sine
 from jaxsnare.features import OnsetFeatures
 from jaxsnare.features.normalise import Normaliser, RunningNormaliser
 from jaxsnare.mapping import Mapping
-from jaxsnare.onset import ONSET_SPECS, OnsetDetector
+from jaxsnare.onset import ONSET_SPECS, OnsetDetector, Onsets
 from jaxsnare.params import ParamSet, ParamSpec
 from jaxsnare.remapper import PLAY_SPECS, MapParams, RemapParams, Remapper
 from jaxsnare.synths import FMDrumSynth, SimpleDrumSynth, Snare808, ranges
@@ -119,7 +120,7 @@ def remapper() -> Row:
     def params(values):
         preset = snare.specs.pack({name: values[name] for name in snare.specs.names})
         return RemapParams(
-            {name: values[name] for name in ONSET_SPECS.names},
+            {name: values[name] for name in HIT_SPECS.names},
             MapParams(
                 snare.specs.to_unit(preset),
                 jnp.full(14, 0.5),
@@ -134,7 +135,7 @@ def remapper() -> Row:
 
     return Row(
         Remapper(snare, snare.specs, mapping, OnsetFeatures(RATE, 256)),
-        ParamSet((*ONSET_SPECS, *PLAY_SPECS, *snare.specs)),
+        ParamSet((*HIT_SPECS, *PLAY_SPECS, *snare.specs)),
         params,
         HITS,
         QUIET,
@@ -183,6 +184,14 @@ def table() -> dict[str, Row]:
             rests=False,
         ),
         "Limiter": Row(Limiter(RATE), release, lambda v: v["release"], loud, QUIET),
+        "HitDetector": Row(
+            HitDetector(RATE),
+            HIT_SPECS,
+            lambda values: values,
+            HITS,
+            QUIET,
+            {"onset.wait": 3.0},
+        ),
         "OnsetDetector": Row(
             OnsetDetector(RATE),
             ONSET_SPECS,
@@ -351,7 +360,7 @@ def gradient_cases() -> list[Any]:
     return cases([(n, b) for n in IN_TIME for b in BLOCKS if n in LONG or b != 7])
 
 
-IN_DB = (".level", ".fast", ".slow")
+IN_DB = (".level", ".threshold", ".fast", ".slow", ".past", ".mask")
 
 
 def assert_same(got: Any, wanted: Any) -> None:
@@ -436,7 +445,10 @@ def test_silence_stays_silent_and_its_gradients_finite(name):
     got = pick(batch(name), -1)
     assert_finite(got)
     if ROWS[name].rests:
-        assert not any(np.any(a) for a in jax.tree.leaves(got["out"]))
+        heard = got["out"]
+        if isinstance(heard, Onsets):
+            heard = heard.fired, heard.level
+        assert not any(np.any(a) for a in jax.tree.leaves(heard))
 
 
 @pytest.mark.parametrize("name", ROWS)

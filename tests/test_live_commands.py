@@ -163,7 +163,7 @@ def test_a_meter_fills_with_the_level():
     [
         (["--channels", "one"], "channels 'one'; allowed: numbers from 1"),
         (["--set", "osc1.frq=3"], "did you mean 'osc1.freq'"),
-        (["--onset-on", "99"], "'onset.on' is 99, allowed is 0.5..60 dB"),
+        (["--onset-on", "999"], "'onset.on' is 999, allowed is 0.5..150 dB"),
         (["--block", "0"], "'0'; allowed: whole numbers from 1 to 8192 samples"),
         (["--play", "nothing.wav"], "nothing.wav"),
     ],

@@ -264,7 +264,7 @@ def bends(audio: np.ndarray) -> float:
 )
 def test_a_knob_turned_at_once_makes_no_click(engines, name, full, none):
     engine, controls = engines(64)
-    controls.set_many({"onset.on": 60.0, "mix": 0.0} | {name: full})
+    controls.set_many({"onset.on": 150.0, "mix": 0.0} | {name: full})
     early = play(engine, SINE[:TOP])
     controls.set(name, none)
     audio = joined(early + play(engine, SINE[TOP:]))
@@ -295,7 +295,7 @@ def test_the_synth_gain_turned_at_once_makes_no_click(engines):
 
 def test_hammered_level_knobs_make_no_clicks(engines):
     engine, controls = engines(64)
-    controls.set_many({"onset.on": 60.0, "mix": 0.0})
+    controls.set_many({"onset.on": 150.0, "mix": 0.0})
     ranges = [("mix", 0.0, 1.0), ("gain", -60.0, 0.0), ("trim", -20.0, 0.0)]
     with Hammer(controls, ranges) as hammer:
         played = []
@@ -366,7 +366,7 @@ def test_the_voices_level_follows_the_strokes(engines, amount):
 
 
 DELAY = 16  # blocks from the speaker back into the microphone: 21 ms
-SENSITIVE = {"onset.on": 8.0, "onset.off": 4.0, "onset.wait": 8.0}
+SENSITIVE = {"onset.sensitivity": 6.0, "onset.retrigger": 10.0}
 
 
 def loop(engine: Engine, audio: np.ndarray, level_db: float | None) -> list[int]:

@@ -46,6 +46,11 @@ def _power(frames, window):
     return spectrum.real**2 + spectrum.imag**2
 
 
+def power_spectrum(frame: Float[Array, " n"]) -> Float[Array, " n//2+1"]:
+    """Power of each bin of a frame under a Hann window."""
+    return _power(frame, "hann")
+
+
 @functools.cache
 def _rfft_factors(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A DFT of size a b: matrix of size a, twiddles [a, b], matrix of size b."""

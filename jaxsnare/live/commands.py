@@ -16,7 +16,7 @@ import numpy as np
 
 from jaxsnare.audio import read_audio
 from jaxsnare.cli import STARTED
-from jaxsnare.commands import given
+from jaxsnare.commands import given, given_onset
 from jaxsnare.live.controls import Controls
 from jaxsnare.live.devices import devices
 from jaxsnare.live.engine import Engine, Hit, Shape, settle
@@ -25,7 +25,6 @@ from jaxsnare.live.recorder import Recorder
 from jaxsnare.live.stream import Player, leave
 from jaxsnare.live.view import TURNS, Screen, keys, turn
 from jaxsnare.model import Model, check_destination
-from jaxsnare.onset import ONSET_SPECS
 from jaxsnare.params import as_number
 from jaxsnare.presets import read_preset
 from jaxsnare.remapper import PLAY_SPECS
@@ -96,7 +95,8 @@ def _knobs(args: argparse.Namespace, model: Model) -> dict[str, float]:
     if args.preset is not None:
         values, damping, others = read_preset(args.preset, model.synth)
         knobs |= {**values, **{f"damping.{k}": v for k, v in damping.items()}, **others}
-    return knobs | given(args, PLAY_SPECS) | given(args, ONSET_SPECS) | dict(args.set)
+    onset = given_onset(args, model.hears)
+    return knobs | given(args, PLAY_SPECS) | onset | dict(args.set)
 
 
 def _channels(text: str | None) -> list[int] | None:
@@ -394,7 +394,7 @@ def run_calibrate(args: argparse.Namespace) -> Answer:
     model = Model.load(folder)
     check_destination(folder, overwrite=True)
     rate = args.rate or model.sample_rate
-    heard = replace(model, onset=model.onset | given(args, ONSET_SPECS))
+    heard = replace(model, onset=model.onset | given_onset(args, model.hears))
     # The synth is silent: it would be heard by the microphone.
     params = heard.params(gain=PLAY_SPECS["gain"].lo)
     calibration, trim = Calibration(model), float(params.play["trim"])

@@ -10,9 +10,9 @@ from threading import Lock
 
 import numpy as np
 
+from jaxsnare.detector import detector_specs
 from jaxsnare.live.engine import Engine
 from jaxsnare.model import Model
-from jaxsnare.onset import ONSET_SPECS
 from jaxsnare.params import ParamSet, ParamSpec
 from jaxsnare.remapper import PLAY_SPECS
 
@@ -42,7 +42,8 @@ def control_specs(model: Model) -> ParamSet:
             ParamSpec(f"shift.{name}", "", -SHIFT_RANGE, SHIFT_RANGE, 0.0),
         )
     ]
-    play, onset = at(PLAY_SPECS, model.play), at(ONSET_SPECS, model.onset)
+    play = at(PLAY_SPECS, model.play)
+    onset = at(detector_specs(model.hears), model.onset)
     preset = at(model.specs, model.preset.values)
     return ParamSet((*play, *onset, *preset, *damping, *latent))
 

@@ -1,0 +1,400 @@
+"""The detector that hears hits: soft ones, rolls and quiet playing too."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxsnare.component import Component, check_rate, min_gap_samples
+from jaxsnare.dsp.units import amplitude_to_db
+from jaxsnare.onset import OnsetDetector, Onsets
+from jaxsnare.params import ParamSet, ParamSpec, Values, unknown
+
+HIT_SPECS = ParamSet(
+    (
+        ParamSpec(
+            "onset.sensitivity",
+            "dB",
+            -12.0,
+            12.0,
+            0.0,
+            about="more hears softer hits and more of what is none, less the opposite",
+        ),
+        ParamSpec(
+            "onset.on",
+            "dB",
+            0.5,
+            150.0,
+            12.0,
+            about="threshold: a hit is a rise of the level by this much, summed over "
+            "the bands by their weights",
+        ),
+        ParamSpec(
+            "onset.retrigger",
+            "dB",
+            0.0,
+            60.0,
+            36.0,
+            about="how much higher the threshold is just after a hit",
+        ),
+        ParamSpec(
+            "onset.wait",
+            "ms",
+            1.0,
+            250.0,
+            50.0,
+            about="time after a hit until the threshold is back where it was",
+        ),
+        ParamSpec(
+            "onset.mask",
+            "dB",
+            0.0,
+            60.0,
+            11.5,
+            about="a hit masks what is softer by this much",
+        ),
+        ParamSpec(
+            "onset.mask_slope",
+            "dB/ms",
+            0.01,
+            10.0,
+            0.35,
+            about="speed at which a mask falls",
+        ),
+        ParamSpec(
+            "onset.range",
+            "dB",
+            10.0,
+            120.0,
+            30.0,
+            about="dynamics of the playing: what is softer than the loudest of late by "
+            "this much, in a band, is silence there",
+        ),
+        ParamSpec(
+            "onset.noise",
+            "dB",
+            -20.0,
+            40.0,
+            8.0,
+            about="levels up to this much above the room's noise count as silence",
+        ),
+        ParamSpec(
+            "onset.floor",
+            "dB",
+            -120.0,
+            -20.0,
+            -90.0,
+            about="the least noise that is reckoned with (dB re full scale)",
+        ),
+        ParamSpec(
+            "onset.most",
+            "dB",
+            1.0,
+            120.0,
+            35.0,
+            about="a rise in a band counts up to this much",
+        ),
+        ParamSpec(
+            "onset.hold",
+            "ms",
+            0.1,
+            100.0,
+            6.0,
+            about="time in which the power of a held peak falls by a factor of e",
+        ),
+        ParamSpec(
+            "onset.past",
+            "ms",
+            0.1,
+            100.0,
+            8.3,
+            about="a hit rises above the level of about this time ago",
+        ),
+        ParamSpec(
+            "onset.body",
+            "",
+            0.0,
+            4.0,
+            1.0,
+            about="weight of the drum's body, 200 to 600 Hz",
+        ),
+        ParamSpec(
+            "onset.head",
+            "",
+            0.0,
+            4.0,
+            0.7,
+            about="weight of the head, 600 to 2500 Hz",
+        ),
+        ParamSpec(
+            "onset.wires",
+            "",
+            0.0,
+            4.0,
+            0.2,
+            about="weight of the wires, 2.5 to 8 kHz",
+        ),
+        ParamSpec(
+            "onset.stick",
+            "",
+            0.0,
+            4.0,
+            0.35,
+            about="weight of the stick, 8 to 20 kHz",
+        ),
+    )
+)
+"""Settings of the detector. Fitted as experiments/missed_hits tells."""
+
+EDGES_HZ = (200.0, 600.0, 2500.0, 8000.0, 20_000.0)
+"""Borders of the bands."""
+HIGHEST = 0.45
+"""No border lies above this share of the sample rate."""
+WEIGHTS = ("onset.body", "onset.head", "onset.wires", "onset.stick")
+BANDS = len(WEIGHTS)
+
+NOISE_UP_DB_S = 1.5
+SETTLING_DB_S, SETTLING_MS = 600.0, 100.0
+"""The noise is the least level of late, which may rise slowly; at first faster."""
+
+FIRST_SINCE = 0.5
+"""Share of `onset.wait` that has passed at the start."""
+
+FORGET_DB_S = 3.0
+"""The loudest of late is forgotten at this speed."""
+
+DB_TO_LOG = math.log(10) / 10
+
+
+class HitState(NamedTuple):
+    started: Bool[Array, ""]  # whether a sample has been heard
+    before: Float[Array, " 3"]  # the last sample, and the differences before it
+    bands: Float[Array, "2 B"]  # of the filters
+    peak: Float[Array, " B"]  # power, held
+    noise: Float[Array, " B"]  # power
+    settling: Float[Array, ""]  # how much faster the noise may rise, 1 to 0
+    past: Float[Array, " B"]  # level to rise from, dB above the floor
+    mask: Float[Array, " B"]  # level that hits leave behind, dB above the floor
+    loudest: Float[Array, " B"]  # level of the loudest of late, dB above the floor
+    since: Int[Array, ""]  # samples since the last onset
+
+
+@dataclass(frozen=True)
+class HitDetector(Component):
+    """Rises above the past, the mask of the last hit and the noise, in four bands.
+
+    params: HIT_SPECS by name. x: signal [T]. In each band the level of a held peak is
+    compared with others: the level of some ms ago, that of the last hit less what a
+    hit masks (which falls in a straight line), the loudest of late less the dynamics
+    of the playing, and the room's noise, which is tracked. So nothing depends on how
+    loud the input is, and neither an accent nor a roll hides what follows. The rises,
+    limited and weighted, add up to the detection signal; an onset is reported where it
+    exceeds `onset.on` less `onset.sensitivity`. Just after an onset the threshold is
+    higher by `onset.retrigger` and comes down in a straight line over `onset.wait`:
+    the body of a drum, which peaks some ms after the stick, is no second hit, and a
+    flam is. Onsets keep the distance of a fade and a sub-block. A start counts as an
+    onset and its first sample as the level before: most recordings that begin within a
+    note have no hit there, those cut at an attack have.
+    Of the differences between samples the middle one of three counts, so that a step
+    of the offset is not heard. What lies below `expected_db` - our own sound, heard by
+    the microphone - is never a rise.
+
+    >>> detector = HitDetector(sample_rate=44_100)
+    >>> burst = jnp.zeros(64).at[20:].set(0.5 * jnp.cos(jnp.arange(44.0)))
+    >>> _, out = detector.step(detector.defaults, detector.init(), burst)
+    >>> jnp.flatnonzero(out.fired)
+    Array([22], dtype=int32)
+    """
+
+    sample_rate: int
+
+    specs: ClassVar[ParamSet] = HIT_SPECS
+
+    def __post_init__(self) -> None:
+        check_rate(self.sample_rate)
+
+    @property
+    def defaults(self) -> Values:
+        """The default settings as params."""
+        return {k: jnp.float32(v) for k, v in HIT_SPECS.defaults.items()}
+
+    def init(self, dtype: Any = jnp.float32) -> HitState:
+        bands, zero = jnp.zeros(BANDS, dtype), jnp.zeros((), dtype)
+        return HitState(
+            jnp.asarray(False),
+            jnp.zeros(3, dtype),
+            jnp.zeros((2, BANDS), dtype),
+            bands,
+            bands,
+            zero + 1,
+            bands,
+            bands,
+            bands,
+            jnp.zeros((), jnp.int32),
+        )
+
+    def step(
+        self,
+        params: Values,
+        state: HitState,
+        x: Float[Array, " T"],
+        expected_db: Float[Array, " T"] | float = -math.inf,
+    ) -> tuple[HitState, Onsets]:
+        # what silence is in dB: levels are counted from there
+        zero_db = params["onset.floor"] + params["onset.noise"]
+        first_db = jnp.maximum(amplitude_to_db(jnp.abs(x[0])) - zero_db, 0.0)
+        wait = params["onset.wait"] * (self.sample_rate / 1000)
+        first_since = jnp.asarray(FIRST_SINCE * wait, jnp.int32)
+        state = HitState(
+            jnp.asarray(True),
+            jnp.where(
+                state.started, state.before, jnp.stack([x[0], x[0] * 0, x[0] * 0])
+            ),
+            *state[2:6],
+            jnp.where(state.started, state.past, first_db),
+            jnp.where(state.started, state.mask, first_db),
+            state.loudest,
+            jnp.where(state.started, state.since, first_since),
+        )
+        state, change = _without_steps(state, x)
+        state, power = self._power(params, state, change)
+        level_db = jnp.log(power) / jnp.asarray(DB_TO_LOG, x.dtype)
+        expected = jnp.broadcast_to(jnp.asarray(expected_db, x.dtype), x.shape)
+        return self._decide(params, state, level_db, expected - zero_db)
+
+    def _rate(self, time_ms: Any) -> Any:
+        """Share of a distance covered per sample by what takes that time."""
+        return -jnp.expm1(-1000 / (self.sample_rate * time_ms))
+
+    def _power(
+        self, params: Values, state: HitState, change: Float[Array, " T"]
+    ) -> tuple[HitState, Float[Array, "T B"]]:
+        """Held power of each band and of its noise, over what counts as silence."""
+        dtype = change.dtype
+        edges = np.minimum(EDGES_HZ, HIGHEST * self.sample_rate)
+        poles = np.exp(-2 * np.pi * edges / self.sample_rate)
+        low, high = jnp.asarray(poles[:-1], dtype), jnp.asarray(poles[1:], dtype)
+        gain = low - high
+        keep = 1.0 - self._rate(params["onset.hold"])
+        floor = jnp.exp(params["onset.floor"] * DB_TO_LOG)
+        margin = jnp.exp(params["onset.noise"] * DB_TO_LOG)
+        n = jnp.arange(1, len(change) + 1, dtype=dtype)
+        settling = state.settling * jnp.exp(
+            n * (-1000 / (SETTLING_MS * self.sample_rate))
+        )
+        rise = 1 + (NOISE_UP_DB_S + SETTLING_DB_S * settling) * (
+            DB_TO_LOG / self.sample_rate
+        )
+
+        def body(carry, now):
+            smooth, band, peak, noise = carry
+            change, rise = now
+            smooth = high * smooth + change
+            band = low * band + smooth
+            peak = jnp.maximum(jnp.square(gain * band), keep * peak)
+            noise = jnp.maximum(jnp.minimum(peak, rise * noise), floor)
+            return (smooth, band, peak, noise), peak + margin * noise
+
+        carry = *state.bands, state.peak, state.noise
+        carry, power = jax.lax.scan(body, carry, (change, rise))
+        smooth, band, peak, noise = carry
+        bands = jnp.stack([smooth, band])
+        state = HitState(*state[:2], bands, peak, noise, settling[-1], *state[6:])
+        return state, power / (margin * floor)
+
+    def _decide(
+        self,
+        params: Values,
+        state: HitState,
+        level_db: Float[Array, "T B"],
+        expected_db: Float[Array, " T"],
+    ) -> tuple[HitState, Onsets]:
+        gap = min_gap_samples(self.sample_rate)
+        per_ms = self.sample_rate / 1000
+        rate = self._rate(params["onset.past"])
+        slope = params["onset.mask_slope"] / per_ms
+        softer, most = params["onset.mask"], params["onset.most"]
+        dynamics = params["onset.range"]
+        forget = jnp.asarray(FORGET_DB_S / self.sample_rate, level_db.dtype)
+        weights = jnp.stack([params[name] for name in WEIGHTS])
+        on = params["onset.on"] - params["onset.sensitivity"]
+        more = params["onset.retrigger"]
+        less_per_sample = 1 / (params["onset.wait"] * per_ms)
+
+        def body(carry, now):
+            past, mask, loudest, since = carry
+            level, expected = now
+            masked = jnp.maximum(mask - softer, loudest - dynamics)
+            below = jnp.maximum(jnp.maximum(past, masked), expected)
+            rise = jnp.sum(weights * jnp.clip(level - below, 0.0, most))
+            share = jnp.maximum(1 - since.astype(rise.dtype) * less_per_sample, 0.0)
+            threshold = on + more * share
+            fires = (rise > threshold) & (since >= gap)
+            past = past + rate * (level - past)
+            mask = jnp.maximum(mask - slope, level)
+            loudest = jnp.maximum(loudest - forget, level)
+            since = jnp.where(fires, 0, jnp.minimum(since + 1, LONG_AGO))
+            return (past, mask, loudest, since), (fires, rise, threshold)
+
+        carry = state.past, state.mask, state.loudest, state.since
+        carry, out = jax.lax.scan(body, carry, (level_db, expected_db))
+        return HitState(*state[:6], *carry), Onsets(*out)
+
+
+LONG_AGO = 2**24
+"""Samples after which it no longer matters how long ago an onset was."""
+
+
+def _without_steps(
+    state: HitState, x: Float[Array, " T"]
+) -> tuple[HitState, Float[Array, " T"]]:
+    """Differences of a signal, of each three in a row the middle one by size."""
+    last, *older = state.before
+    change = x - jnp.concatenate([last[None], x[:-1]])
+    a = jnp.concatenate([jnp.stack(older), change])
+    first, second, third = a[:-2], a[1:-1], a[2:]
+    middle = jnp.maximum(
+        jnp.minimum(first, second),
+        jnp.minimum(jnp.maximum(first, second), third),
+    )
+    before = jnp.stack([x[-1], a[-2], a[-1]])
+    return state._replace(before=before), middle
+
+
+DETECTORS: dict[str, type[HitDetector] | type[OnsetDetector]] = {
+    "adaptive": HitDetector,
+    "published": OnsetDetector,
+}
+"""Detectors by name; the first is the default."""
+
+
+def find_detector(name: str, sample_rate: int) -> HitDetector | OnsetDetector:
+    """A detector by its name, at a rate in Hz. ValueError for an unknown name."""
+    return _kind(name)(sample_rate)
+
+
+def detector_specs(name: str) -> ParamSet:
+    """The settings of a detector by its name. ValueError for an unknown name."""
+    return _kind(name).specs
+
+
+def detector_of(settings: Mapping[str, float]) -> str:
+    """The name of the detector whose settings these are; ValueError if of none."""
+    for name, kind in DETECTORS.items():
+        if set(settings) == set(kind.specs.names):
+            return name
+    # the nearest one says what is missing or unknown
+    nearest = max(DETECTORS.values(), key=lambda k: len({*k.specs.names} & {*settings}))
+    nearest.specs.check(settings)
+    raise AssertionError("settings of no detector are complete")
+
+
+def _kind(name: str) -> type[HitDetector] | type[OnsetDetector]:
+    if name not in DETECTORS:
+        raise ValueError(unknown("detector", name, tuple(DETECTORS)))
+    return DETECTORS[name]

@@ -1,0 +1,277 @@
+"""The default detector against a plain loop in float64, and what it must (not) hear."""
+
+import sys
+from functools import cache
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import soundfile
+import soxr
+
+from jaxsnare.component import min_gap_samples, run_blocks
+from jaxsnare.detector import (
+    HIT_SPECS,
+    HitDetector,
+    detector_of,
+    find_detector,
+)
+from jaxsnare.drummer import SnareDrum
+from jaxsnare.onset import ONSET_SPECS, OnsetDetector, find_onsets
+
+RATE = 44_100
+DETECTOR = HitDetector(RATE)
+EXPERIMENT = Path(__file__).resolve().parents[1] / "experiments" / "missed_hits"
+
+
+def settings(**turned):
+    values = HIT_SPECS.defaults | {f"onset.{k}": v for k, v in turned.items()}
+    return {name: jnp.float32(value) for name, value in values.items()}
+
+
+def onsets(audio, rate=RATE, **turned):
+    return find_onsets(
+        HitDetector(rate), settings(**turned), np.asarray(audio, np.float32)
+    )
+
+
+def oracle(x, rate, values):
+    """The docstring in float64, sample by sample."""
+    at = {name.removeprefix("onset."): value for name, value in values.items()}
+    x = np.asarray(x, float)
+    change = np.diff(x, prepend=x[0])
+    before = np.concatenate([[0.0, 0.0], change])
+    change = np.median([before[:-2], before[1:-1], before[2:]], axis=0)
+    edges = np.array([200.0, 600.0, 2500.0, 8000.0, 20_000.0])
+    pole = np.exp(-2 * np.pi * np.minimum(edges, 0.45 * rate) / rate)
+    weights = np.array([at[k] for k in ("body", "head", "wires", "stick")])
+    floor = 10 ** (at["floor"] / 10)
+    margin = 10 ** (at["noise"] / 10)
+    zero_db = at["floor"] + at["noise"]
+    keep = np.exp(-1000 / (rate * at["hold"]))
+    share = 1 - np.exp(-1000 / (rate * at["past"]))
+    smooth, band, peak, noise, loudest = np.zeros((5, 4))
+    past = np.full(4, max(20 * np.log10(abs(x[0]) + 1e-8) - zero_db, 0.0))
+    mask, since = past.copy(), int(at["wait"] * rate / 2000)
+    signal, found = [], []
+    for n, value in enumerate(change):
+        smooth = pole[1:] * smooth + value
+        band = pole[:-1] * band + smooth
+        peak = np.maximum(((pole[:-1] - pole[1:]) * band) ** 2, keep * peak)
+        up_db_s = 1.5 + 600 * np.exp(-(n + 1) / (0.1 * rate))
+        up = 1 + up_db_s * np.log(10) / 10 / rate
+        noise = np.maximum(np.minimum(peak, up * noise), floor)
+        level = 10 * np.log10((peak + margin * noise) / (margin * floor))
+        below = np.maximum.reduce([past, mask - at["mask"], loudest - at["range"]])
+        rise = weights @ np.clip(level - below, 0, at["most"])
+        threshold = at["on"] - at["sensitivity"]
+        threshold += at["retrigger"] * max(0, 1 - since / (at["wait"] * rate / 1000))
+        fires = rise > threshold and since >= min_gap_samples(rate)
+        past = past + share * (level - past)
+        mask = np.maximum(mask - at["mask_slope"] * 1000 / rate, level)
+        loudest = np.maximum(loudest - 3 / rate, level)
+        since = 0 if fires else since + 1
+        signal.append(rise)
+        if fires:
+            found.append(n)
+    return np.array(signal), np.array(found)
+
+
+@cache
+def load(path):
+    return soundfile.read(path, dtype="float32")[0]
+
+
+@pytest.fixture
+def performance(shared):
+    """The audio of a performance, by drum and kind."""
+    folder = shared / "data" / "snare" / "performances"
+    return lambda name: load(folder / f"{name}.flac")
+
+
+def strokes(at_s, velocities, rate=RATE, seconds=None):
+    """Strokes of the embedded drummer at times in s."""
+    seconds = seconds or at_s[-1] + 1.0
+    audio = np.zeros(round(seconds * rate))
+    for i, (at, velocity) in enumerate(zip(at_s, velocities, strict=True)):
+        hit = SnareDrum(sample_rate=rate).strike(velocity, seed=i)
+        start = round(at * rate)
+        room = audio[start : start + len(hit)]
+        room += hit[: len(room)]
+    return audio
+
+
+def noise(rms_db, seconds, seed=0):
+    rng = np.random.default_rng(seed)
+    return np.asarray(rng.normal(0, 10 ** (rms_db / 20), round(seconds * RATE)))
+
+
+def assert_one_each(found, at_s, rate=RATE):
+    """One onset for each stroke, from 2 ms before to 10 ms after, and no other."""
+    assert len(found) == len(at_s)
+    late_s = found / rate - np.asarray(at_s)
+    assert ((late_s >= -0.002) & (late_s <= 0.010)).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "turned"),
+    [
+        ("gogodze2_snare__groove", {}),
+        ("fs_14x05_maple__roll", {"sensitivity": 3.0, "range": 20.0, "stick": 0.8}),
+    ],
+)
+def test_a_performance_gives_the_onsets_of_a_loop(performance, name, turned):
+    x = performance(name)[: 2 * RATE]
+    values = {k: float(v) for k, v in settings(**turned).items()}
+    signal, found = oracle(x, RATE, values)
+    assert len(found) >= 5
+    got = run_blocks(DETECTOR, settings(**turned), x)
+    assert np.abs(got.level - signal).max() < 0.1
+    np.testing.assert_allclose(np.flatnonzero(got.fired), found, atol=1)
+
+
+@pytest.mark.parametrize("block", [64, 441, 100_000])
+def test_a_file_gives_the_same_onsets_in_blocks_of_any_size(performance, block):
+    x = performance("gogodze2_snare__groove")[: 2 * RATE]
+    got = run_blocks(DETECTOR, settings(), x, block)
+    wanted = run_blocks(DETECTOR, settings(), x)
+    np.testing.assert_array_equal(got.fired, wanted.fired)
+    np.testing.assert_allclose(got.level, wanted.level, atol=1e-3)
+
+
+@pytest.mark.parametrize("gain_db", [-12, -24])
+def test_soft_input_gives_the_same_onsets(performance, gain_db):
+    """Which the published detector does not."""
+    x = performance("fs_14x05_maple__crescendo")
+    loud, soft = onsets(x), onsets(x * 10 ** (gain_db / 20))
+    assert len(loud) == len(soft) == 24
+    assert np.abs(loud - soft).max() <= 0.001 * RATE
+    published = OnsetDetector(RATE)
+    quiet = np.asarray(x * 10 ** (gain_db / 20), np.float32)
+    assert len(find_onsets(published, published.defaults, quiet)) < 24
+
+
+@pytest.mark.parametrize("rate", [48_000, 96_000])
+def test_onsets_do_not_depend_on_the_rate(performance, rate):
+    x = performance("gogodze2_snare__crescendo")[: 8 * RATE]
+    at_44 = onsets(x) / RATE
+    there = onsets(soxr.resample(x, RATE, rate, quality="VHQ"), rate) / rate
+    assert len(at_44) >= 15
+    assert len(there) == len(at_44)
+    assert np.abs(there - at_44).max() < 1e-3
+
+
+def test_ghost_notes_after_accents_are_heard():
+    at = 0.3 + 0.15 * np.arange(16)
+    loud = np.where(np.arange(16) % 4 == 0, 1.0, 0.35)
+    assert_one_each(onsets(strokes(at, loud)), at)
+
+
+@pytest.mark.parametrize("gap_ms", [30, 40, 50])
+def test_flams_and_buzz_strokes_are_kept(gap_ms):
+    at = np.r_[0.3, 0.3 + gap_ms / 1000]
+    assert_one_each(onsets(strokes(at, [0.4, 0.8])), at)
+
+
+@pytest.mark.parametrize("rate", [44_100, 48_000, 96_000])
+def test_a_stroke_is_one_hit(rate):
+    at = 0.2 + 0.6 * np.arange(5)
+    velocities = [0.1, 0.3, 0.5, 0.8, 1.0]
+    assert_one_each(onsets(strokes(at, velocities, rate), rate), at, rate)
+
+
+def test_room_noise_is_no_hit():
+    assert len(onsets(noise(-50, 60))) == 0
+
+
+def test_a_hit_in_noise_is_heard():
+    audio = strokes([2.0], [0.5]) + noise(-50, 3)
+    assert_one_each(onsets(audio), [2.0])
+
+
+def test_silence_and_steps_of_the_offset_are_no_hits():
+    silence = np.zeros(RATE)
+    assert len(onsets(silence)) == 0
+    assert len(onsets(silence + 0.5)) == 0
+    stepped = silence.copy()
+    stepped[9000:] += 0.1
+    stepped[20_000:] -= 0.3
+    assert len(onsets(stepped)) == 0
+
+
+def test_a_start_within_a_note_is_no_hit_and_one_at_the_attack_is():
+    """Of many starts: where a wave begins at nothing, both look alike at first."""
+    hits = [strokes([0.1], [v]) for v in (0.3, 0.6, 0.9)]
+    start = round(0.1 * RATE)
+    within = [
+        onsets(hit[start + round(ms * RATE / 1000) :])
+        for hit in hits
+        for ms in range(40, 160, 5)
+    ]
+    assert np.mean([len(found) > 0 for found in within]) < 0.15
+    for hit in hits:
+        found = onsets(hit[start:])
+        assert len(found) == 1
+        assert found[0] < 0.010 * RATE
+
+
+def test_sensitivity_finds_more():
+    audio = np.array(noise(-50, 1, seed=1))
+    audio[20_000:20_400] *= 4
+    assert len(onsets(audio, sensitivity=-12.0)) == 0
+    assert len(onsets(audio, sensitivity=10.0)) > 0
+
+
+def test_a_detector_is_known_by_its_name_and_by_its_settings():
+    assert detector_of(HIT_SPECS.defaults) == "adaptive"
+    assert detector_of(ONSET_SPECS.defaults) == "published"
+    assert find_detector("published", RATE) == OnsetDetector(RATE)
+    with pytest.raises(ValueError, match="unknown detector 'adaptiv': did you mean"):
+        find_detector("adaptiv", RATE)
+    with pytest.raises(ValueError, match=r"missing parameter: onset\.mask"):
+        detector_of({k: v for k, v in HIT_SPECS.defaults.items() if k != "onset.mask"})
+
+
+def test_matching_is_the_best_there_is():
+    """One onset for one hit: as many pairs as SciPy's matching finds."""
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import maximum_bipartite_matching
+
+    score = experiment("score")
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        hits = np.sort(rng.integers(0, 3 * RATE, 40))
+        found = np.sort(rng.integers(0, 3 * RATE, 60))
+        late = found[None] - hits[:, None]
+        fits = (late >= round(-0.002 * RATE)) & (late <= round(0.020 * RATE))
+        best = maximum_bipartite_matching(csr_array(fits), perm_type="column")
+        served = score.match(found, hits, RATE)
+        assert (served >= 0).sum() == (best >= 0).sum()
+        used = served[served >= 0]
+        assert len(set(used)) == len(used)
+        assert fits[served >= 0, used].all()
+
+
+@pytest.mark.slow
+def test_the_figures_of_the_experiment(shared):
+    """What experiments/missed_hits/README.md claims, with the default settings."""
+    score = experiment("score")
+    totals = {}
+    for p in score.performances(shared / "data" / "snare"):
+        audio = load(p.path) * np.float32(10 ** (p.gain_db / 20))
+        totals[p], _, _ = score.judge(onsets(audio), p, RATE)
+    rows = score.sums(totals)
+    assert rows["0"]["all"]["F"] > 0.97
+    assert rows["-24"]["all"]["F"] > 0.96
+    assert min(rows[gain]["clean"]["F"] for gain in rows) > 0.98
+    assert rows["0"]["roll"]["recall"] > 0.98
+    assert rows["0"]["all"]["late_ms_95"] < 3.0
+
+
+def experiment(name):
+    sys.path.insert(0, str(EXPERIMENT))
+    try:
+        return __import__(name)
+    finally:
+        sys.path.remove(str(EXPERIMENT))
