@@ -202,7 +202,7 @@ class HitDetector(Component):
     note have no hit there, those cut at an attack have.
     Of the differences between samples the middle one of three counts, so that a step
     of the offset is not heard. What lies below `expected_db` - our own sound, heard by
-    the microphone - is never a rise.
+    the microphone - is never a rise, and masks nothing.
 
     >>> detector = HitDetector(sample_rate=44_100)
     >>> burst = jnp.zeros(64).at[20:].set(0.5 * jnp.cos(jnp.arange(44.0)))
@@ -263,7 +263,7 @@ class HitDetector(Component):
         )
         state, change = _without_steps(state, x)
         state, power = self._power(params, state, change)
-        level_db = jnp.log(power) / jnp.asarray(DB_TO_LOG, x.dtype)
+        level_db = jnp.log1p(power) / jnp.asarray(DB_TO_LOG, x.dtype)
         expected = jnp.broadcast_to(jnp.asarray(expected_db, x.dtype), x.shape)
         return self._decide(params, state, level_db, expected - zero_db)
 
@@ -274,7 +274,7 @@ class HitDetector(Component):
     def _power(
         self, params: Values, state: HitState, change: Float[Array, " T"]
     ) -> tuple[HitState, Float[Array, "T B"]]:
-        """Held power of each band and of its noise, over what counts as silence."""
+        """Power of each band beyond what counts as silence, in units of that."""
         dtype = change.dtype
         edges = np.minimum(EDGES_HZ, HIGHEST * self.sample_rate)
         poles = np.exp(-2 * np.pi * edges / self.sample_rate)
@@ -298,7 +298,7 @@ class HitDetector(Component):
             band = low * band + smooth
             peak = jnp.maximum(jnp.square(gain * band), keep * peak)
             noise = jnp.maximum(jnp.minimum(peak, rise * noise), floor)
-            return (smooth, band, peak, noise), peak + margin * noise
+            return (smooth, band, peak, noise), peak + margin * (noise - floor)
 
         carry = *state.bands, state.peak, state.noise
         carry, power = jax.lax.scan(body, carry, (change, rise))
@@ -336,8 +336,9 @@ class HitDetector(Component):
             threshold = on + more * share
             fires = (rise > threshold) & (since >= gap)
             past = past + rate * (level - past)
-            mask = jnp.maximum(mask - slope, level)
-            loudest = jnp.maximum(loudest - forget, level)
+            heard = jnp.where(level > expected, level, 0.0)
+            mask = jnp.maximum(mask - slope, heard)
+            loudest = jnp.maximum(loudest - forget, heard)
             since = jnp.where(fires, 0, jnp.minimum(since + 1, LONG_AGO))
             return (past, mask, loudest, since), (fires, rise, threshold)
 

