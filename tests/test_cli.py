@@ -16,9 +16,9 @@ import soundfile
 
 from jaxsnare import Snare808, __version__, load_preset
 from jaxsnare.cli import COMMANDS, main
-from jaxsnare.detector import HIT_SPECS
+from jaxsnare.detector import HIT_SPECS, HitDetector
 from jaxsnare.drummer import SnareDrum, practice
-from jaxsnare.onset import ONSET_SPECS
+from jaxsnare.onset import ONSET_SPECS, OnsetDetector, find_onsets
 from jaxsnare.remapper import PLAY_SPECS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -235,6 +235,29 @@ def test_remap_keeps_rate_and_length(model, answer):
     assert len(data["onsets"]) == 3
     info = soundfile.info("out.wav")
     assert (info.samplerate, info.frames) == (44_100, len(audio))
+
+
+def test_onsets_of_either_detector_and_a_picture(answer):
+    audio = strokes()
+    soundfile.write("in.wav", audio, RATE)
+    data, _ = answer("onsets", "in.wav", "--plot", "onsets.png")
+    assert Path("onsets.png").read_bytes().startswith(b"\x89PNG")
+    found = find_onsets(HitDetector(RATE), HitDetector(RATE).defaults, audio)
+    np.testing.assert_allclose(data["in.wav"], found, atol=1)
+    data, _ = answer("onsets", "in.wav", "--detector", "published", "--onset-off", 4.0)
+    published = OnsetDetector(RATE)
+    params = published.defaults | {"onset.off": np.float32(4.0)}
+    wanted = find_onsets(published, params, audio)
+    np.testing.assert_allclose(data["in.wav"], wanted, atol=1)
+
+
+def test_settings_of_the_other_detector_are_refused(capsys):
+    soundfile.write("in.wav", strokes(), RATE)
+    assert main(["onsets", "in.wav", "--onset-off", "4"]) == 2
+    assert "onset.off is no setting of the adaptive detector" in capsys.readouterr().err
+    arguments = ["in.wav", "--detector", "published", "--onset-mask", "4"]
+    assert main(["onsets", *arguments]) == 2
+    assert "onset.mask is no setting of the published" in capsys.readouterr().err
 
 
 def test_remap_turns_what_it_is_told(model, answer):
