@@ -280,7 +280,7 @@ def test_the_synth_gain_turned_at_once_makes_no_click(engines):
     silent = {"osc2_gain.gain": -60.0, "noise_gain.gain": -60.0, "sensitivity": 0.0}
     controls.set_many(only_tone | silent)
     click = np.zeros(RATE // 2, np.float32)
-    click[100] = 1
+    click[100:110] = np.cos(np.arange(10))
     undisturbed = joined(play(engine, click))
     engine.reset()
     early = play(engine, click[: RATE // 4])
@@ -353,7 +353,8 @@ def test_the_voices_level_follows_the_strokes(engines, amount):
     controls.set_many({"sensitivity": 0.0, "gain": -24.0, "loudness_follow": amount})
     drum = SnareDrum(RATE)
     strokes = [drum.strike(v)[: RATE // 2] for v in np.linspace(0.2, 1, 9)]
-    played = play(engine, np.concatenate(strokes))
+    silence = np.zeros(RATE // 10, np.float32)
+    played = play(engine, np.concatenate([silence, *strokes]))
     synth, window = joined(played, "synth"), engine.remapper.window
     at = starts(played)
     assert len(at) == 9
