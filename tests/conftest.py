@@ -84,9 +84,7 @@ def random_model():
             Normaliser(jnp.array([-50.0, 60, -60]), jnp.array([0.0, 130, 0])),
             jnp.full(3, 0.5),
             dict(HIT_SPECS.defaults),
-            gate=Gate(
-                np.zeros(SIZE, np.float32), 0.02 * np.eye(SIZE, dtype=np.float32)
-            ),
+            gate=Gate(np.zeros(SIZE, np.float32), 0.1 * np.eye(SIZE, dtype=np.float32)),
         )
 
     return make
