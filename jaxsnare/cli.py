@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import sys
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -17,6 +18,7 @@ from typing import NamedTuple
 from jaxsnare import options
 
 OK, FAILED, INTERRUPTED = 0, 2, 130
+STARTED = time.monotonic()
 
 
 class _Command(NamedTuple):

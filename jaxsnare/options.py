@@ -127,15 +127,20 @@ def _synth_options(parser: Parser) -> None:
     _set_option(parser)
 
 
-def _set_option(parser: Parser) -> None:
+SET_WORDS = (
+    "change a parameter of the preset, in its unit, as in osc1.freq=200; may come more "
+    "than once; for names and ranges see jaxsnare synths"
+)
+
+
+def _set_option(parser: Parser, words: str = SET_WORDS) -> None:
     parser.add_argument(
         "--set",
         action="append",
         type=assignment,
         default=[],
         metavar="NAME=VALUE",
-        help="change a parameter of the preset, in its unit, as in osc1.freq=200; may "
-        "come more than once; for names and ranges see jaxsnare synths",
+        help=words,
     )
 
 
@@ -367,7 +372,15 @@ def live(parser: Parser) -> None:
         help="judge hits by the range played so far instead of the training hits'",
     )
     _knobs(parser, "playing", PLAY_SPECS, "the model's")
-    _set_option(parser)
+    words = "begin with these knobs: one of jaxsnare presets, or a .json file of yours"
+    parser.add_argument("--preset", metavar="NAME|FILE", help=words)
+    _set_option(
+        parser,
+        "turn a knob from the beginning: a parameter of the synth in its unit "
+        "(osc1.freq=200), how far hits may move it (damping.osc1.freq=0.5), how much a "
+        "feature of a hit counts (scale.RMS=2), or an offset to it (shift.RMS=0.1); "
+        "may come more than once",
+    )
     _hearing_knobs(parser, "the model's")
     _overwrite(parser)
 
@@ -376,6 +389,7 @@ def calibrate(parser: Parser) -> None:
     words = "a trained model, in which the trim is kept"
     parser.add_argument("models", nargs=1, type=Path, metavar="MODEL", help=words)
     _device_options(parser)
+    _hearing_knobs(parser, "the model's")
 
 
 def _device_options(parser: Parser) -> None:

@@ -153,6 +153,15 @@ def map_features(
     return Modulation(features, modulation, specs.to_physical(unit))
 
 
+class Answer(NamedTuple):
+    """A hit that a voice answers."""
+
+    features: Float[Array, " F"]  # as of Modulation
+    modulation: Float[Array, " P"]
+    values: Float[Array, " P"]
+    level_db: Float[Array, ""]  # measured, before any normaliser
+
+
 class RemapState(NamedTuple):
     detector: HitState | OnsetState
     history: Float[Array, " W"]  # the last samples of the input
@@ -177,7 +186,7 @@ class RemapSignals(NamedTuple):
 
 class RemapOut(NamedTuple):
     signals: RemapSignals
-    hits: Modulation  # a row per sub-block, valid where a voice started in it
+    hits: Answer  # a row per sub-block, valid where a voice started in it
 
 
 @dataclass(frozen=True)
@@ -327,10 +336,8 @@ class Remapper(Component):
         def hold(running):
             none = jnp.zeros_like(params.map.centre)
             rest = jnp.zeros_like(state.values)
-            return running, (
-                Modulation(none, rest, state.values),
-                jnp.ones_like(trim[0]),
-            )
+            one = jnp.ones_like(trim[0])
+            return running, (Answer(none, rest, state.values, one), one)
 
         running, (hit, level) = jax.lax.cond(trigger.any(), answer, hold, state.running)
         values = self.specs.unpack(hit.values)
@@ -383,7 +390,7 @@ class Remapper(Component):
             (measured - reference)[LOUDNESS], -FOLLOW_LIMIT_DB, FOLLOW_LIMIT_DB
         )
         level = db_to_amplitude(params.play["loudness_follow"] * louder_db)
-        return running, (hit, level)
+        return running, (Answer(*hit, measured[LOUDNESS]), level)
 
     def _count_down(
         self, due: Int[Array, " Q"], fired: Bool[Array, " T"]
@@ -408,7 +415,7 @@ class Remapped(NamedTuple):
     level: np.ndarray  # [T] detection signal, dB
     onsets: np.ndarray  # [N] samples at which onsets were detected
     triggers: np.ndarray  # [M] samples at which voices started
-    hits: Modulation  # [M, ...] what they play
+    hits: Answer  # [M, ...] what they play
 
 
 def remap(

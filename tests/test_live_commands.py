@@ -82,12 +82,14 @@ def test_too_few_hits_are_said_and_change_nothing(folder, tmp_path, capsys):
 def test_a_calibration_needs_ten_hits(random_model):
     model = random_model()
     lo, hi = (np.asarray(v)[0] for v in model.normaliser)
-    calibration = commands.Calibration(model)
+    reference_db = lo + 0.5 * (hi - lo)
+    calibration, none = commands.Calibration(model), np.zeros(0, np.float32)
     # differences of -12, -11, ... -3 dB to the reference hit: the median is -7.5
     for k in range(10):
-        features = np.array([(-12 + k) / (hi - lo), 0, 0], np.float32)
-        assert calibration.add(Hit(0, features, features, features, NAMES)) == (k == 9)
-    assert calibration.trim(2.0) == pytest.approx(9.5)
+        # the trim is turned on the way
+        hit = Hit(0, none, none, none, reference_db - 12 + k + (k > 4), NAMES)
+        assert calibration.add(hit, 3.0 if k > 4 else 2.0) == (k == 9)
+    assert calibration.trim == pytest.approx(9.5)
 
 
 def test_every_key_that_turns_a_knob_turns_it_both_ways(random_model):
@@ -118,16 +120,16 @@ def test_the_screen_fits_the_terminal(random_model, width, help, tmp_path):
         engine=engine, stats=Stats(), rate=RATE, recorder=taking
     )
     features, values = np.full(3, 0.5, np.float32), np.zeros(14, np.float32)
-    hit = Hit(0, features, values, values, NAMES)
+    hit = Hit(0, features, values, values, -20.0, NAMES)
     silence = np.zeros(64, np.float32)
     player.stats.add(1e-4, Played(silence, silence, silence + 0.5, 8.0, 1, (hit,)))
-    lines = Screen(player, controls, 120.0, "a message", help).lines(width)
+    lines = Screen(player, controls, "mine", 120.0, "a message", help).lines(width)
     taking.close()
     assert max(map(len, lines)) <= width
     assert len(lines) <= (20 if width >= 80 else 24)
     assert lines[0].startswith("input   ██")
     assert lines[0].endswith("-6.0 dBFS")
-    assert lines[2].endswith("8.0 / 12 dB")
+    assert lines[2].endswith(f"8.0 / {controls['onset.on']:g} dB")
     assert lines[-1] == "a message"
     text = " ".join(" ".join(lines).split())
     keys = all(words in text for words in KEYS.values())

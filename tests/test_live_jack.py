@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from math import ceil
 from pathlib import Path
 
@@ -31,7 +32,7 @@ from jaxsnare.live.controls import Controls
 from jaxsnare.live.engine import Engine, Played
 from jaxsnare.live.rack import Rack
 from jaxsnare.live.stream import Player, devices, find_device
-from jaxsnare.model import Model
+from jaxsnare.onset import ONSET_SPECS
 from jaxsnare.remapper import remap
 
 GROOVE = groove(RATE).audio
@@ -106,13 +107,19 @@ def as_a_device(studio: Studio):
         look_again()
 
 
+def rendered(model, audio: np.ndarray) -> np.ndarray:
+    """What `remap` makes of it after a second of silence, such as live hears before."""
+    heard = np.concatenate([np.zeros(RATE, np.float32), audio])
+    return remap(model.remapper(), model.params(), heard).audio[RATE:]
+
+
 def shifted(audio: np.ndarray, delay: int, length: int) -> np.ndarray:
     return np.concatenate([np.zeros(delay, np.float32), audio])[:length]
 
 
 def through_the_server(engine: Engine, model, audio: np.ndarray, error_db) -> int:
     """Play it in freewheel, where every sample counts and none is lost: the delay."""
-    wanted = remap(model.remapper(), model.params(), audio).audio
+    wanted = rendered(model, audio)
     with Player(engine) as player, Studio(audio, len(audio) / RATE) as studio:
         delay = buffering(player)
         studio.run(freewheel=True)
@@ -140,7 +147,8 @@ def test_a_block_of_any_length_plays_as_remap_renders(server, engines, model, er
 
 CLICKS = np.zeros(3 * RATE, np.float32)
 AT = 4800 + np.arange(8) * (16_000 + 37)  # at every place within a block
-CLICKS[AT] = 1
+for t in AT:
+    CLICKS[t : t + 48] = np.cos(np.arange(48)) * np.hanning(96)[48:]
 
 
 @pytest.mark.parametrize(
@@ -163,10 +171,14 @@ def test_the_answer_to_a_click_comes_when_it_is_stated(
         (warning,) = player.warnings
         assert f"plays {samples} samples at once" in warning
         assert "adds 1.3 ms" in warning
+    onsets = remap(model.remapper(), model.params(), CLICKS).onsets
+    late = onsets - AT  # of the detector
+    assert np.ptp(late) == 0
+    assert 0 <= late[0] < 10
     first = np.flatnonzero(studio.heard)[0]
-    assert first == AT[0] + stated
+    assert first == onsets[0] + stated
     voice = studio.heard[first : first + 4000]
-    for t in AT[1:]:
+    for t in onsets[1:]:
         answer = studio.heard[t + stated : t + stated + 4000]
         # Equal but for the voice before, which is faded out; and a sample beside not.
         fade = fade_samples(RATE)
@@ -306,16 +318,21 @@ def real_time(engine: Engine, model, folder: Path, seconds: float) -> None:
     )
     assert not wrong
     assert player.stats.faults == 0
-    assert checked > 0
+    assert checked > len(reference.triggers) / 10
     assert lost < 0.05
 
 
-def test_ten_seconds_in_real_time(server, engines, model, tmp_path):
-    real_time(engines(64), model, tmp_path, 10)
+@pytest.fixture(scope="module")
+def forgetful(model):
+    """With the published detector: what was lost long before changes no answer."""
+    return replace(model, onset=dict(ONSET_SPECS.defaults))
 
 
-def test_a_minute_in_real_time(server, engines, model, tmp_path):
-    real_time(engines(64), model, tmp_path, 60)
+@pytest.mark.parametrize("seconds", [10, 60])
+def test_seconds_in_real_time(server, forgetful, tmp_path, seconds):
+    engine = Engine(forgetful.remapper(), forgetful.params(), 64)
+    engine.warm_up()
+    real_time(engine, forgetful, tmp_path, seconds)
 
 
 class Clock:
@@ -334,8 +351,9 @@ def test_models_are_loaded_and_switched_while_one_plays(server, random_model, tm
     """Silence of a second at most, and no fault; a model of the same shapes none."""
     models = {"like it": random_model(seed=1), "other": random_model(hidden=(16,))}
     random_model().save(tmp_path / "first")
-    rack = Rack(Model.load, [tmp_path / "first"], RATE, 64)
-    clock = Clock()
+    rack = Rack([tmp_path / "first"], RATE, 64)
+    rack.compile()
+    clock, first_engine = Clock(), rack.engine
     noise = np.random.default_rng(0).normal(scale=0.01, size=120 * RATE)
     rack.controls.set("mix", 0.5)  # so that the input is heard all the time
     with Player(rack.engine, source=noise.astype(np.float32), recorder=clock) as player:
@@ -354,7 +372,8 @@ def test_models_are_loaded_and_switched_while_one_plays(server, random_model, tm
             )
             assert rack.playing == tmp_path / name
             assert player.engine is rack.engine
-            assert gap < 1
+            # other shapes: a program is read, which may take a moment
+            assert gap < (0.1 if player.engine is first_engine else 1)
             assert min(clock.peaks[first:]) > 0
         assert player.stats.faults == 0
 
@@ -364,7 +383,7 @@ def test_nan_blocks_are_silence_and_playing_goes_on(server, engines, model, erro
     poisoned = audio.copy()
     audio[64 * 100 : 64 * 101] = audio[64 * 800 : 64 * 801] = 0
     poisoned[64 * 100 + 7], poisoned[64 * 800 + 9] = np.nan, np.inf
-    wanted = remap(model.remapper(), model.params(), audio).audio
+    wanted = rendered(model, audio)
     engine = engines(64)
     with Player(engine) as player, Studio(poisoned, 3) as studio:
         delay = buffering(player)
@@ -375,9 +394,10 @@ def test_nan_blocks_are_silence_and_playing_goes_on(server, engines, model, erro
 
 def test_a_cable_that_is_pulled_is_silence_until_it_is_back(server, engines, model):
     """A client's port disconnected: the server goes on, and so do we."""
-    click = np.zeros(3 * RATE, np.float32)
-    click[[RATE // 4, RATE, 2 * RATE]] = 1
-    with Player(engines(64)) as player, Studio(click, 3) as studio:
+    clicks = np.zeros(3 * RATE, np.float32)
+    for t in (RATE // 4, RATE, 2 * RATE):
+        clicks[t : t + 40] = np.hanning(40)
+    with Player(engines(64)) as player, Studio(clicks, 3) as studio:
         studio.playing = True
         wait_for(lambda: player.stats.hits == 1, 5)
         studio.disconnect()
@@ -408,7 +428,7 @@ def test_a_period_that_changes_while_playing_is_followed(server, engines):
     assert stats.faults == 0
 
 
-def test_knobs_hammered_on_the_clock_lose_nothing(server, engines, model):
+def test_knobs_hammered_on_the_clock_lose_nothing(server, engines, model, error_db):
     """A thousand turns a second for three seconds, then all back: as if untouched."""
     engine = engines(64)
     controls = Controls(engine, model)
@@ -425,9 +445,12 @@ def test_knobs_hammered_on_the_clock_lose_nothing(server, engines, model):
             time.sleep(0.001)
         hammered = len(keeper.played)
         controls.set_many(before)
-        engine.forget()
-        wait_for(lambda: len(keeper.played) > hammered + 2000, 10)
+        wait_for(lambda: len(keeper.played) > hammered + 3000, 20)
     audio = np.concatenate([p.audio for p in keeper.played])
+    after = np.concatenate([p.input for p in keeper.played[hammered + 10 :]])
+    untouched = rendered(model, after)
+    settled = 2 * RATE  # by then, nothing of what was turned sounds or is measured
+    assert error_db(audio[-len(after) :][settled:], untouched[settled:]) < -80
     assert np.isfinite(audio).all()
     assert np.abs(audio).max() <= 1
     print(f"\n{turned} turns; {player.stats.xruns} xruns")
@@ -441,7 +464,7 @@ def test_knobs_hammered_on_the_clock_lose_nothing(server, engines, model):
 def test_clients_of_one_server_are_one_stream(server, engines, model, error_db):
     """Input and output may be two devices: they have one clock."""
     audio = GROOVE[: 3 * RATE]
-    wanted = remap(model.remapper(), model.params(), audio).audio
+    wanted = rendered(model, audio)
     with (
         as_a_device(Studio(audio, 3)) as studio,
         Player(engines(64), input="A", output="system") as player,

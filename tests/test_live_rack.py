@@ -10,7 +10,6 @@ from jaxsnare.drummer import SnareDrum, groove
 from jaxsnare.live.controls import Controls
 from jaxsnare.live.engine import Engine
 from jaxsnare.live.rack import Rack
-from jaxsnare.model import Model
 from jaxsnare.remapper import remap
 
 RATE = 48_000
@@ -32,12 +31,19 @@ def folders(tmp_path, random_model):
 
 @pytest.fixture
 def rack(folders):
-    return Rack(Model.load, [folders / "first"], RATE, BLOCK)
+    return made([folders / "first"])
+
+
+def made(folders, **options) -> Rack:
+    rack = Rack(folders, RATE, BLOCK, **options)
+    rack.compile()
+    return rack
 
 
 def ready(rack: Rack, number: int) -> None:
     slot, end = rack.slots[number], time.monotonic() + 60
-    while slot.controls is None and not slot.error and time.monotonic() < end:
+    while slot.busy:
+        assert time.monotonic() < end
         time.sleep(0.05)
 
 
@@ -62,14 +68,22 @@ def test_a_model_of_the_same_shapes_shares_the_engine(rack, folders):
     )
     alone.set("mix", 0.5)
     assert np.array_equal(engine.vector, alone.engine.vector)
-    # its own knobs are there again when the first comes back
+    # its own knobs are there again when the first comes back, and not what has since
+    # been turned back
+    rack.controls.set("mix", 0.9)
     rack.choose(0)
-    assert rack.controls["osc1.freq"] == 300.0
+    assert (rack.controls["osc1.freq"], rack.controls["mix"]) == (300.0, 1.0)
     rack.slots[number].controls.set("gain", -6.0)  # not playing: not heard
     assert rack.controls["gain"] == 0.0
 
 
-def test_another_model_is_compiled_by_another_process(rack, folders, error_db):
+def test_another_model_is_compiled_by_another_process(
+    rack, folders, error_db, tmp_path, monkeypatch
+):
+    """Twice, with a cache of compiled programs, which cannot be sent on."""
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    ready(rack, rack.add(folders / "other"))
     number = rack.add(folders / "other")
     assert "as soon as" in rack.choose(number)
     assert rack.controls is rack.slots[0].controls
@@ -94,6 +108,28 @@ def test_what_cannot_be_loaded_is_said_and_the_first_plays_on(rack, folders):
     assert rack.add(folders / "nothing") == missing
     ready(rack, missing)
     assert rack.choose(missing).startswith("playing")
+    # and where it is gone once more, what was read before plays on
+    (folders / "nothing").rename(folders / "moved")
+    assert rack.add(folders / "nothing") == missing
+    ready(rack, missing)
+    assert rack.choose(missing).endswith("no such folder")
+    rack.choose(0)
+    assert rack.choose(missing).startswith("playing")
+
+
+def test_knobs_are_turned_from_the_beginning(folders):
+    knobs = {"mix": 0.25, "osc1.freq": 250.0, "scale.RMS": 2.0, "damping.osc1.mod": 0.1}
+    rack = made([folders / "first", folders / "like it"], knobs=knobs)
+    for number in (0, 1):
+        rack.choose(number)
+        assert {name: rack.controls[name] for name in knobs} == knobs
+    index = rack.engine.index
+    assert rack.engine.vector[index.play["mix"]] == 0.25
+    assert rack.engine.vector[index.map.scale[0]] == 2.0
+    with pytest.raises(ValueError, match="'mix' is 3, allowed is"):
+        made([folders / "first"], knobs={"mix": 3.0})
+    with pytest.raises(ValueError, match=r"osc1\.frq"):
+        made([folders / "first"], knobs={"osc1.frq": 3.0})
 
 
 def test_an_engine_that_takes_over_hears_no_hit_twice_and_misses_none(random_model):

@@ -30,6 +30,7 @@ def blocks(count: int) -> list[Played]:
             np.array([0.25], np.float32),
             np.float32(0.01) * values,
             values,
+            -20.0,
             NAMES,
         )
         hits = (hit,) if k % 10 == 0 else ()
@@ -75,6 +76,10 @@ def test_what_was_played_is_in_the_files(tmp_path, suffix, tolerance):
 
 def test_files_are_replaced_only_on_request(tmp_path):
     recorder(tmp_path).close()
+    assert list(tmp_path.iterdir()) == []  # nothing was played, nothing is left
+    first = recorder(tmp_path)
+    first.put(blocks(1)[0])
+    first.close()
     with pytest.raises(ValueError, match=r"has input\.wav, .*: add --overwrite"):
         recorder(tmp_path)
     (tmp_path / "input.wav").unlink()

@@ -251,14 +251,37 @@ def test_a_device_is_alive_while_it_calls(sound, monkeypatch):
     player = make_player(input=3, output=3)
     assert not player.alive()
     with player:
-        now[0] += 0.4
+        now[0] += 1.0  # a server that was held up
         assert player.alive()
-        now[0] += 0.4
+        now[0] += 0.6
         assert not player.alive()
         call(player, np.ones((4, 2)))
         assert player.alive()
         player._streams[0].settings["finished_callback"]()
         assert not player.alive()
+
+
+def test_of_two_devices_both_must_call(sound, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("jaxsnare.live.stream.perf_counter", lambda: now[0])
+    with make_player(input=0, output=1) as player:
+        for _ in range(3):
+            assert player.alive()
+            now[0] += 0.5
+            out = np.empty((BLOCK, 2), np.float32)
+            player._streams[0].callback(out, BLOCK, 0, Status())
+        assert not player.alive()  # the microphone's cable
+        player._streams[1].callback(out[:, :1], BLOCK, 0, Status())
+        assert player.alive()
+
+
+def test_the_last_switch_counts(sound):
+    player = make_player(input=3, output=3)
+    here, there = player.engine, Doubler()
+    player.switch(there)
+    player.switch(here)
+    call(player, np.ones((BLOCK, 2)))
+    assert player.engine is here
 
 
 @pytest.mark.parametrize(
@@ -321,7 +344,7 @@ def test_statistics_keep_the_last_blocks_in_order():
     stats = Stats()
     assert stats.recent().step_s.size == 0
     x = np.zeros(BLOCK, np.float32)
-    hit = Hit(7, x, x, x, Names((), ()))
+    hit = Hit(7, x, x, x, -20.0, Names((), ()))
     for k in range(LAST_BLOCKS + 10):
         hits = (hit,) if k == 3 else ()
         stats.add(k, Played(x + 2, x, x - 1, 5.0, len(hits), hits))

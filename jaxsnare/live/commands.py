@@ -6,24 +6,27 @@ import signal
 import sys
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxsnare.audio import read_audio
-from jaxsnare.commands import changed, given, given_onset
+from jaxsnare.cli import STARTED
+from jaxsnare.commands import given, given_onset
 from jaxsnare.live.controls import Controls
-from jaxsnare.live.devices import devices, find_device
-from jaxsnare.live.engine import Engine, Hit, settle
+from jaxsnare.live.devices import devices
+from jaxsnare.live.engine import Engine, Hit, Shape, settle
 from jaxsnare.live.rack import Rack
 from jaxsnare.live.recorder import Recorder
 from jaxsnare.live.stream import Player, leave
 from jaxsnare.live.view import TURNS, Screen, keys, turn
-from jaxsnare.model import Model
+from jaxsnare.model import Model, check_destination
+from jaxsnare.params import as_number
+from jaxsnare.presets import read_preset
 from jaxsnare.remapper import PLAY_SPECS
 from jaxsnare.terminal import Answer, duration, note, plural, table
 
@@ -33,6 +36,7 @@ ENDS = [getattr(signal, s) for s in ("SIGTERM", "SIGHUP") if hasattr(signal, s)]
 """Signals that end playing as Ctrl-C does."""
 
 WAIT_S = 30.0  # for ten hits, at most
+RING_S = 1.0  # after the end of a file, in which its last hit rings
 
 
 def run_devices(args: argparse.Namespace) -> Answer:
@@ -59,44 +63,40 @@ def run_devices(args: argparse.Namespace) -> Answer:
     return Answer({"devices": [d._asdict() for d in found]}, text)
 
 
-def difference_db(model: Model, hit: Hit) -> float:
-    """How much louder a hit is than the reference hit of the training, in dB."""
-    lo, hi = (np.asarray(v) for v in model.normaliser)
-    return float(hit.features[0] * (hi[0] - lo[0]))
-
-
 class Calibration:
     """Takes ten hits, and tells the trim that brings them to the training's level."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        self.differences: list[float] = []
+        lo, hi = (float(v[0]) for v in model.normaliser)
+        self._reference_db = lo + float(model.centre[0]) * (hi - lo)
+        self._trims: list[float] = []
 
-    def add(self, hit: Hit) -> bool:
-        """Take a hit; whether it was the last."""
-        self.differences.append(difference_db(self.model, hit))
-        return len(self.differences) >= CALIBRATION_HITS
+    @property
+    def missing(self) -> int:
+        """Hits to go."""
+        return CALIBRATION_HITS - len(self._trims)
 
-    def trim(self, trim: float) -> float:
-        """The new trim in dB, from the one that the hits were played with."""
+    def add(self, hit: Hit, trim: float) -> bool:
+        """Take a hit that was played with a trim in dB; whether it was the last."""
+        self._trims.append(self._reference_db - (hit.level_db - trim))
+        return self.missing <= 0
+
+    @property
+    def trim(self) -> float:
+        """The trim in dB that is right for the middle one of the hits."""
         spec = PLAY_SPECS["trim"]
-        return float(
-            np.clip(round(trim - np.median(self.differences), 1), spec.lo, spec.hi)
-        )
+        return float(np.clip(round(np.median(self._trims), 1), spec.lo, spec.hi))
 
 
-def _prepare(args: argparse.Namespace, folder: Path) -> Model:
-    model = Model.load(folder)
-    return replace(
-        model,
-        preset=changed(model.preset, model.specs, dict(args.set), {}),
-        onset=model.onset | given_onset(args, model.hears),
-        play=model.play | given(args, PLAY_SPECS),
-    )
-
-
-def _rate(args: argparse.Namespace, model: Model) -> int:
-    return args.rate or model.sample_rate
+def _knobs(args: argparse.Namespace, model: Model) -> dict[str, float]:
+    """What is turned from the beginning: by a preset, and by options."""
+    knobs: dict[str, float] = {}
+    if args.preset is not None:
+        values, damping, others = read_preset(args.preset, model.synth)
+        knobs |= {**values, **{f"damping.{k}": v for k, v in damping.items()}, **others}
+    onset = given_onset(args, model.hears)
+    return knobs | given(args, PLAY_SPECS) | onset | dict(args.set)
 
 
 def _channels(text: str | None) -> list[int] | None:
@@ -110,54 +110,63 @@ def _channels(text: str | None) -> list[int] | None:
         ) from None
 
 
-def _player(
-    args: argparse.Namespace, engine: Engine, recorder: Recorder | None = None
-) -> Player:
-    rate = engine.remapper.sample_rate
+def _player(args: argparse.Namespace, shape: Engine | Shape) -> Player:
+    """The device, open, with what it plays on; the engine may follow."""
+    rate = shape.remapper.sample_rate
+    source = None
+    if args.play:
+        source = np.pad(read_audio(args.play, rate), (0, round(RING_S * rate)))
     return Player(
-        engine,
+        shape,
         input=args.input,
         output=args.output,
         in_channels=_channels(args.channels),
         out_channels=_channels(args.out_channels),
-        source=read_audio(args.play, rate) if args.play else None,
-        recorder=recorder,
+        source=source,
     )
 
 
 def run_live(args: argparse.Namespace) -> Answer:
-    """Compile, open the device, and play until it is enough."""
+    """Open the device, compile, and play until it is enough."""
     settle()
-    started = time.monotonic()
-    for kind in ("output",) if args.play else ("input", "output"):
-        find_device(getattr(args, kind), kind)  # before seconds of compiling
-    rack = Rack(
-        partial(_prepare, args),
-        args.models,
-        args.rate,
-        args.block,
-        args.running_normaliser,
-    )
-    engine, rate = rack.engine, rack.settings[0]
+    knobs = _knobs(args, Model.load(args.models[0]))
+    rack = Rack(args.models, args.rate, args.block, args.running_normaliser, knobs)
+    player = _player(args, rack.shape)
     recorder = None
-    player = _player(args, engine)
     if args.record is not None:
         recorder = Recorder(
-            args.record, rate, format=args.format, overwrite=args.overwrite
+            args.record, player.rate, format=args.format, overwrite=args.overwrite
         )
         player.recorder = recorder
-    for warning in player.warnings:
-        note(args, warning)
-    latency = player.latency
-    note(
-        args,
-        f"playing at {rate} Hz in blocks of {args.block} samples; the synth answers "
-        f"{latency.ms:.1f} ms after a hit ({latency.trigger} samples of listening, "
-        f"{latency.device} of the device); ready in "
-        f"{duration(time.monotonic() - started)}",
-    )
-    ended = Session(args, player, rack).run()
+    try:
+        rack.compile()
+        player.engine = rack.engine
+        for warning in player.warnings:
+            note(args, warning)
+        latency = player.latency
+        note(
+            args,
+            f"playing at {player.rate} Hz in blocks of {args.block} samples; the synth "
+            f"answers {latency.ms:.1f} ms after a hit ({latency.trigger} samples of "
+            f"listening, {latency.device} of the device); ready in "
+            f"{duration(time.monotonic() - STARTED)}",
+        )
+        ended = Session(args, player, rack).run()
+    except BaseException:
+        if recorder is not None:
+            recorder.close()
+        raise
+    finally:
+        rack.close()
     return _farewell(args, player, rack, recorder, ended)
+
+
+class Entry(NamedTuple):
+    """A line that is being typed, and what for."""
+
+    prompt: str
+    text: str
+    use: Callable[[str], None]
 
 
 class Session:
@@ -165,7 +174,7 @@ class Session:
 
     def __init__(self, args: argparse.Namespace, player: Player, rack: Rack) -> None:
         self.args, self.player, self.rack = args, player, rack
-        self._entry: str | None = None  # a line that is being typed
+        self._entry: Entry | None = None  # a line that is being typed
         self.calibration: Calibration | None = None
         self.message, self.help = "? for the keys, q ends", False
         self._hit_times: deque[float] = deque(maxlen=64)
@@ -216,15 +225,20 @@ class Session:
         new, self._hits = stats.hits - self._hits, stats.hits
         self._hit_times.extend([time.monotonic()] * min(new, 64))
         hit, before, self._last_hit = stats.last_hit, self._last_hit, stats.last_hit
-        if self.calibration is None or hit is None or hit is before:
+        calibration = self.calibration
+        if calibration is None or hit is None or hit is before:
             return
-        if self.calibration.add(hit):
-            trim = self.calibration.trim(self.controls["trim"])
-            self.controls.set("trim", trim)
-            self.message, self.calibration = f"calibrated: trim {trim:+.1f} dB", None
+        if calibration.model is not self.controls.model:
+            self.message, self.calibration = "another model plays: not calibrated", None
+        elif calibration.add(hit, self.controls["trim"]):
+            self.controls.set("trim", calibration.trim)
+            self.message = (
+                f"calibrated: trim {calibration.trim:+.1f} dB, until the end; "
+                "jaxsnare calibrate keeps it"
+            )
+            self.calibration = None
         else:
-            left = CALIBRATION_HITS - len(self.calibration.differences)
-            self.message = f"calibrating: {plural(left, 'hit')} to go"
+            self.message = f"calibrating: {plural(calibration.missing, 'hit')} to go"
 
     def _follow_recording(self) -> None:
         """Say once if the recording has ended early: playing goes on."""
@@ -236,7 +250,7 @@ class Session:
     def _typed(self, key: str) -> bool:
         """Do what a key says; whether that is to end."""
         if self._entry is not None:
-            self._type_entry(key)
+            self._type(self._entry, key)
             return False
         if key == "?":
             self.help = not self.help
@@ -245,37 +259,53 @@ class Session:
             self.message = f"calibrating: play {CALIBRATION_HITS} hits"
         elif key == "r":
             self.player.engine.forget_ranges()
-            self.message = "ranges start afresh"
+            running = self.player.engine.remapper.running_normaliser
+            self.message = (
+                "ranges start afresh"
+                if running
+                else "ranges are the training's: start with --running-normaliser"
+            )
         elif key == "p":
-            path = Path(time.strftime("preset-%Y%m%d-%H%M%S.json"))
+            path = Path(time.strftime("preset-%Y%m%d-%H%M%S.json")).resolve()
             try:
                 self.controls.save_preset(path)
-                self.message = f"saved {path}"
+                self.message = f"saved {path}: play it with --preset"
             except ValueError as error:
                 self.message = str(error)
+        elif key == "=":
+            self._entry = Entry("knob, as in osc1.freq=200", "", self._set)
         elif key == "n":
-            self._type_entry("")
+            self._entry = Entry("folder of a model", "", self._load)
         elif key == "u":
-            self._load(self.rack.playing)
+            self._load(str(self.rack.playing))
         elif key.isdecimal() and 1 <= int(key) <= len(self.rack.slots):
             self._follow_rack(self.rack.choose(int(key) - 1))
+        elif key.isdecimal():
+            self.message = f"there is no model {key}: n loads another"
         elif key and key.lower() in TURNS:
             self.message = turn(self.controls, key)
         return key == "q"
 
-    def _type_entry(self, key: str) -> None:
-        """A line that is typed: the folder of another model."""
-        entry = self._entry or ""
-        if key in ("\n", "\r"):
-            self._entry, self.message = None, "no folder: nothing is loaded"
-            if entry.strip():
-                self._load(Path(entry.strip()).expanduser())
-            return
-        self._entry = entry[:-1] if key in ("\x7f", "\b") else entry + key
-        self.message = f"folder of a model, then Enter: {self._entry}"
+    def _type(self, entry: Entry, key: str) -> None:
+        """Go on with a line: Enter uses it, Escape gives it up."""
+        self._entry = None
+        if key in ("\n", "\r") and entry.text.strip():
+            entry.use(entry.text.strip())
+        elif key not in ("\n", "\r", "\x1b"):
+            text = entry.text[:-1] if key in ("\x7f", "\b") else entry.text + key
+            self._entry = entry._replace(text=text)
 
-    def _load(self, folder: Path) -> None:
-        self._follow_rack(self.rack.choose(self.rack.add(folder)))
+    def _set(self, text: str) -> None:
+        """Turn a knob by its name."""
+        name, _, value = (part.strip() for part in text.partition("="))
+        try:
+            self.controls.set(name, as_number(value, name))
+            self.message = f"{name} {self.controls[name]:g}"
+        except ValueError as error:
+            self.message = str(error)
+
+    def _load(self, folder: str) -> None:
+        self._follow_rack(self.rack.choose(self.rack.add(Path(folder).expanduser())))
 
     def _follow_rack(self, happened: str) -> None:
         """Let the player play what the rack says, which is told."""
@@ -291,7 +321,11 @@ class Session:
         now = time.monotonic()
         window = float(np.clip(now - begun, 1.0, 15.0))
         rate = 60 * sum(now - t <= window for t in self._hit_times) / window
-        return Screen(self.player, self.controls, rate, self.message, self.help)
+        entry, message = self._entry, self.message
+        if entry is not None:
+            message = f"{entry.prompt}, then Enter: {entry.text}"
+        model = self.rack.playing.name
+        return Screen(self.player, self.controls, model, rate, message, self.help)
 
 
 def _farewell(
@@ -302,6 +336,8 @@ def _farewell(
     ended: str,
 ) -> Answer:
     """Stop, flush the recording, and sum up; status 1 where the device has gone."""
+    for number in (signal.SIGINT, *ENDS):  # it ends already
+        signal.signal(number, signal.SIG_IGN)
     closed = ended != "gone" and player.stop() and player.close()
     stats, engine = player.stats, player.engine
     summary = recorder.close() if recorder is not None else None
@@ -340,14 +376,13 @@ def _farewell(
             text += f"; {lost_too} did not fit the buffer"
         if summary.error:
             text += f"; it ended early: {summary.error}"
-    if ended == "gone":
+    if not closed:
         print(
             "jaxsnare: the sound device has gone (it stopped asking for blocks): "
             "was the sound server ended, or a cable pulled?",
             file=sys.stderr,
         )
-    if not closed:
-        print(json.dumps(data) if args.json else text)
+        print(json.dumps(data, indent=2) if args.json else text)
         leave(1)
     return Answer(data, text)
 
@@ -357,45 +392,60 @@ def run_calibrate(args: argparse.Namespace) -> Answer:
     settle()
     folder: Path = args.models[0]
     model = Model.load(folder)
-    rate = _rate(args, model)
-    engine = Engine(model.remapper(rate), model.params(), args.block)
-    hits: list[Hit] = []
-    if args.play:
-        audio = read_audio(args.play, rate)
-        padded = np.pad(audio, (0, engine.remapper.latency + args.block))
-        for start in range(0, len(padded) - args.block + 1, args.block):
-            hits += engine.process(padded[start : start + args.block]).hits
+    check_destination(folder, overwrite=True)
+    rate = args.rate or model.sample_rate
+    heard = replace(model, onset=model.onset | given_onset(args, model.hears))
+    # The synth is silent: it would be heard by the microphone.
+    params = heard.params(gain=PLAY_SPECS["gain"].lo)
+    calibration, trim = Calibration(model), float(params.play["trim"])
+    shape = Shape(model.remapper(rate), args.block)
+    player = None if args.play else _player(args, shape)
+    engine = Engine(shape.remapper, params, args.block)
+    if player is None:
+        hits = _hits_of_file(args, engine)
     else:
-        hits = _hits_of_device(args, engine)
+        player.engine = engine
+        hits = _hits_of_device(args, player)
     if len(hits) < CALIBRATION_HITS:
         raise ValueError(
             f"heard {plural(len(hits), 'hit')}, calibration takes "
             f"{CALIBRATION_HITS}: play louder, or lower --onset-on"
         )
-    calibration = Calibration(model)
     for hit in hits[:CALIBRATION_HITS]:
-        calibration.add(hit)
-    before = model.params().play["trim"]
-    trim = calibration.trim(float(before))
+        calibration.add(hit, trim)
+    trim = calibration.trim
     replace(model, play=model.play | {"trim": trim}).save(folder, overwrite=True)
     data = {"model": str(folder), "hits": CALIBRATION_HITS, "trim_db": trim}
     return Answer(data, f"Trim {trim:+.1f} dB: it is kept in {folder}.")
 
 
-def _hits_of_device(args: argparse.Namespace, engine: Engine) -> list[Hit]:
-    engine.warm_up()
-    player = _player(args, engine)
+def _hits_of_file(args: argparse.Namespace, engine: Engine) -> list[Hit]:
+    audio = read_audio(args.play, engine.remapper.sample_rate)
+    padded = np.pad(audio, (0, engine.remapper.latency + args.block))
+    hits: list[Hit] = []
+    for start in range(0, len(padded) - args.block + 1, args.block):
+        hits += engine.process(padded[start : start + args.block]).hits
+    return hits
+
+
+def _hits_of_device(args: argparse.Namespace, player: Player) -> list[Hit]:
+    player.engine.warm_up()
     heard: list[Hit] = []
     player.recorder = _Collector(heard)
     note(args, f"play {CALIBRATION_HITS} hits, as loud as you usually play")
     player.start()
-    begun = time.monotonic()
-    while len(heard) < CALIBRATION_HITS and time.monotonic() - begun < WAIT_S:
+    begun, told = time.monotonic(), 0
+    while told < CALIBRATION_HITS and time.monotonic() - begun < WAIT_S:
         time.sleep(POLL_S)
+        if len(heard) > told:
+            told = min(len(heard), CALIBRATION_HITS)
+            note(args, f"{told} of {CALIBRATION_HITS}")
         if not player.alive():
             print("jaxsnare: the sound device has gone", file=sys.stderr)
             leave(1)
-    player.close()
+    if not player.close():
+        print("jaxsnare: the sound device does not answer any more", file=sys.stderr)
+        leave(1)
     return heard
 
 

@@ -127,7 +127,8 @@ class Controls:
             other._active = False
             turned = other._turned()
         with self._lock:
-            self._values |= turned
+            usual = {name: self.specs[name].default for name in PLAY_SPECS.names}
+            self._values |= usual | turned
             self._active = True
             self._send()
 
@@ -151,11 +152,21 @@ class Controls:
             self._send()
 
     def preset(self) -> dict[str, dict[str, float]]:
-        """What the knobs of the synth say, in the schema of preset files."""
+        """What the knobs say, in the schema of preset files.
+
+        Preset and damping of the synth, and all others that are not at their default.
+        """
         names = self.model.specs.names
+        damping = {name: f"damping.{name}" for name in names}
+        others = set(self.specs.names).difference(names, damping.values())
         return {
             "preset": {name: self._values[name] for name in names},
-            "damping": {name: self._values[f"damping.{name}"] for name in names},
+            "damping": {name: self._values[knob] for name, knob in damping.items()},
+            "knobs": {
+                name: self._values[name]
+                for name in sorted(others)
+                if self._values[name] != self.specs[name].default
+            },
         }
 
     def save_preset(self, path: str | Path) -> None:

@@ -1,6 +1,7 @@
 """The remap step compiled for one block length, ready to play; no audio device here."""
 
 import gc
+import operator
 import os
 import sys
 from typing import Any, NamedTuple
@@ -85,7 +86,15 @@ class Hit(NamedTuple):
     features: NDArray[np.float32]  # what the mapping saw
     modulation: NDArray[np.float32]
     values: NDArray[np.float32]  # physical units
+    level_db: float  # as measured
     names: Names
+
+
+class Shape(NamedTuple):
+    """What is known of an engine before it is compiled."""
+
+    remapper: Remapper
+    block: int
 
 
 class Played(NamedTuple):
@@ -108,7 +117,8 @@ def _flat(x: Any, refused: Any, out: RemapOut) -> Any:
     Facts, audio, synth, a row for each sub-block's hit, triggers.
     """
     signals, hits = out
-    rows = jnp.concatenate([hits.features, hits.modulation, hits.values], axis=-1)
+    rows = [hits.features, hits.modulation, hits.values, hits.level_db[:, None]]
+    rows = jnp.concatenate(rows, axis=-1)
     sound = jnp.concatenate([signals.audio, signals.synth, jnp.ravel(rows)])
     facts = [
         refused,
@@ -152,7 +162,7 @@ class Engine:
         self.vector = self.pack(params)
         self._names = Names(remapper.features.names, remapper.specs.names)
         features, values = map(len, self._names)
-        self._rows = -(-block // SUB_BLOCK), features + 2 * values
+        self._rows = -(-block // SUB_BLOCK), features + 2 * values + 1
         self._cuts = features, features + values
         # an argument: a loop that the compiler knows to be taken once is no loop
         self._once = jnp.int32(1)
@@ -239,13 +249,17 @@ class Engine:
         kept = min(len(mine.history), len(theirs.history))
         history = mine.history.copy()
         history[len(history) - kept :] = theirs.history[len(theirs.history) - kept :]
-        same = len(mine.due) == len(theirs.due)
-        state = mine._replace(
-            detector=theirs.detector,
-            history=history,
-            due=theirs.due if same else mine.due,
-            knobs=theirs.knobs,
-        )
+
+        def alike(field: str) -> Any:
+            """Theirs, if it fits."""
+            ours, other = getattr(mine, field), getattr(theirs, field)
+            shapes = (jax.tree.map(np.shape, tree) for tree in (ours, other))
+            structures = map(jax.tree.structure, (ours, other))
+            same = len(set(structures)) == 1 and operator.eq(*shapes)
+            return other if same else ours
+
+        same = {name: alike(name) for name in ("detector", "due", "running", "knobs")}
+        state = mine._replace(history=history, **same)
         self._state = self._state_packing.pack(state, np)
         self.samples = other.samples
 
@@ -314,6 +328,6 @@ class Engine:
         hits = []
         for start in np.flatnonzero(vector[-self.block :]).tolist():
             row = rows[start // SUB_BLOCK]
-            parts = row[:first], row[first:second], row[second:]
+            parts = row[:first], row[first:second], row[second:-1], float(row[-1])
             hits.append(Hit(self.samples + start, *parts, self._names))
         return tuple(hits)

@@ -5,46 +5,65 @@ models of the same shapes share an engine.
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+import signal
+from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
-from threading import Thread
+from threading import Thread, current_thread, main_thread
 from typing import Any
 
-from jaxsnare.live.controls import Controls
-from jaxsnare.live.engine import Engine, settle
-from jaxsnare.model import Model
+import jax
 
-Read = Callable[[Path], Model]
+from jaxsnare.live.controls import Controls, control_specs
+from jaxsnare.live.engine import Engine, Shape, settle
+from jaxsnare.model import Model
 
 
 class Slot:
-    """A model's place: its knobs once it can play, or why it cannot."""
+    """A model's place: its knobs once it can play, and why it cannot."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.controls: Controls | None = None
         self.error = ""
+        self.busy = False
+        self._process: Any = None
 
     def prepare(self, rack: "Rack") -> None:
-        """Wait for the model and its engine; for a thread."""
+        """Begin to read and compile the model; what it had is kept until then."""
+        if self.busy:
+            return
+        self.busy, self.error = True, ""
         context = get_context("spawn")
         here, there = context.Pipe()
-        arguments = there, rack.read, self.folder, *rack.settings
-        process = context.Process(target=_serve, args=arguments, daemon=True)
-        process.start()
-        there.close()
+        arguments = there, self.folder, *rack.settings
+        self._process = context.Process(target=_serve, args=arguments, daemon=True)
+        # Ctrl-C goes to all processes of a terminal; this one ends with its asker.
+        ours = current_thread() is main_thread()
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN) if ours else None
         try:
-            model = _receive(here)
-            self.controls = Controls(self._engine(model, rack, here), model, False)
-        except EOFError:
-            self.error = f"{self.folder}: the process that compiles it was ended"
-        except Exception as error:
-            self.error = str(error)
+            self._process.start()
         finally:
-            here.close()
-            process.join()
+            if ours:
+                signal.signal(signal.SIGINT, before)
+        there.close()
+        Thread(target=self._wait, args=(rack, here), daemon=True).start()
+
+    def _wait(self, rack: "Rack", compiler: Connection) -> None:
+        try:
+            model = _receive(compiler)
+            engine = self._engine(model, rack, compiler)
+            self.controls = rack.knobs_of(model, engine, active=False)
+        except EOFError:
+            self.error = f"model {self.folder}: the process that compiles it was ended"
+        except Exception as error:
+            named = str(self.folder) in str(error)
+            self.error = f"{error}" if named else f"model {self.folder}: {error}"
+        finally:
+            compiler.close()
+            self._process.join()
+            self.busy = False
 
     def _engine(self, model: Model, rack: "Rack", compiler: Connection) -> Engine:
         rate, block, running = rack.settings
@@ -57,6 +76,11 @@ class Slot:
         engine.warm_up()
         return engine
 
+    def close(self) -> None:
+        """Leave off compiling."""
+        if self.busy:
+            self._process.kill()
+
 
 def _receive(sender: Connection) -> Any:
     """What is sent; raised, if it is an exception."""
@@ -67,56 +91,77 @@ def _receive(sender: Connection) -> Any:
 
 
 def _serve(
-    asker: Connection, read: Read, folder: Path, rate: int, block: int, running: bool
+    asker: Connection, folder: Path, rate: int, block: int, running: bool
 ) -> None:
     """The other process: sends the model, and its program if asked for it."""
     if hasattr(os, "nice"):
         os.nice(10)
     settle()
+    # What comes from JAX's cache cannot be sent on.
+    jax.config.update("jax_enable_compilation_cache", False)
     try:
-        model = read(folder)
-        asker.send(model)
-        asker.recv()
-        engine = Engine(model.remapper(rate, running), model.params(), block)
-        asker.send(engine.program)
-    except (EOFError, KeyboardInterrupt):
+        try:
+            model = Model.load(folder)
+            asker.send(model)
+            asker.recv()
+            engine = Engine(model.remapper(rate, running), model.params(), block)
+            asker.send(engine.program)
+        except (ValueError, TypeError) as error:
+            asker.send(ValueError(str(error)))
+    except (EOFError, OSError):
         pass  # not asked for it, or playing has ended
-    except Exception as error:
-        asker.send(ValueError(str(error)))
 
 
 class Rack:
     """Models by number, from 0 on; one of them plays.
 
-    read: from a folder to its model; other processes call it too. The first model is
-    compiled here and now, others in the background. Raises ValueError for a folder
-    that cannot be read; one that is added later keeps its error in its slot.
+    folders: of models, of which the first is compiled by `compile`, others in the
+    background from then on. sample_rate in Hz (None: the first model's). knobs: turned
+    from the beginning, by name; a model that has no such knob does without.
+
+    Raises ValueError for a folder that cannot be read, and for knobs that the first
+    model has not; a model that is added later keeps its error in its slot.
     """
 
     def __init__(
         self,
-        read: Read,
         folders: Sequence[Path],
         sample_rate: int | None,
         block: int,
         running_normaliser: bool = False,
+        knobs: Mapping[str, float] | None = None,
     ) -> None:
-        models = [read(folder) for folder in folders]
-        self.read = read
-        self.settings = sample_rate or models[0].sample_rate, block, running_normaliser
-        rate = self.settings[0]
-        remapper = models[0].remapper(rate, running_normaliser)
-        engine = Engine(remapper, models[0].params(), block)
-        engine.warm_up()
-        self.controls, self.playing = Controls(engine, models[0]), folders[0]
+        self._models = [Model.load(folder) for folder in folders]
+        first = self._models[0]
+        rate = sample_rate or first.sample_rate
+        self.settings = rate, block, running_normaliser
+        self.shape = Shape(first.remapper(rate, running_normaliser), block)
+        self.knobs = dict(knobs or {})
+        for name, value in self.knobs.items():
+            control_specs(first).check_one(name, value)
         self.slots = [Slot(folder) for folder in folders]
-        self.slots[0].controls = self.controls
+        self.playing = folders[0]
         self._wanted: Slot | None = None
-        for slot, model in zip(self.slots[1:], models[1:], strict=True):
-            if model.remapper(rate, running_normaliser) == remapper:
-                slot.controls = Controls(engine, model, active=False)
+
+    def compile(self) -> None:
+        """Make the first model ready to play, and begin with the others."""
+        first, *others = self._models
+        engine = Engine(self.shape.remapper, first.params(), self.shape.block)
+        engine.warm_up()
+        self.controls = self.slots[0].controls = self.knobs_of(first, engine)
+        rate, _, running = self.settings
+        for slot, model in zip(self.slots[1:], others, strict=True):
+            if model.remapper(rate, running) == self.shape.remapper:
+                slot.controls = self.knobs_of(model, engine, active=False)
             else:
-                self._start(slot)
+                slot.prepare(self)
+
+    def knobs_of(self, model: Model, engine: Engine, active: bool = True) -> Controls:
+        """The knobs of a model, turned as asked for at the beginning."""
+        controls = Controls(engine, model, active)
+        known = {k: v for k, v in self.knobs.items() if k in controls.specs.names}
+        controls.set_many(known)
+        return controls
 
     @property
     def engine(self) -> Engine:
@@ -131,16 +176,13 @@ class Rack:
                 yield slot.controls.engine
 
     def add(self, folder: Path) -> int:
-        """Begin to prepare a model; its number. What it had before, it reads again."""
-        slot = Slot(folder)
-        folders = [other.folder for other in self.slots]
-        number = folders.index(folder) if folder in folders else len(folders)
-        self.slots[number : number + 1] = [slot]
-        self._start(slot)
+        """Begin to prepare a model; its number. One that is there is read again."""
+        folders = [slot.folder for slot in self.slots]
+        if folder not in folders:
+            self.slots.append(Slot(folder))
+        number = (*folders, folder).index(folder)
+        self.slots[number].prepare(self)
         return number
-
-    def _start(self, slot: Slot) -> None:
-        Thread(target=slot.prepare, args=(self,), daemon=True).start()
 
     def choose(self, number: int) -> str:
         """Play a model, at once or as soon as `poll` finds it ready; what happens."""
@@ -150,11 +192,19 @@ class Rack:
     def poll(self) -> str:
         """Let the model that was chosen play, if it is ready; what happened."""
         slot = self._wanted
-        if slot is None or (slot.controls is None and not slot.error):
+        if slot is None or slot.busy:
             return ""
         self._wanted = None
-        if slot.controls is None:
-            return slot.error
+        if slot.error:
+            error = slot.error
+            slot.error = "" if slot.controls else error
+            return error
+        assert slot.controls is not None
         slot.controls.take_over(self.controls)
         self.controls, self.playing = slot.controls, slot.folder
         return f"playing {slot.folder}"
+
+    def close(self) -> None:
+        """Leave off compiling."""
+        for slot in self.slots:
+            slot.close()

@@ -90,6 +90,7 @@ class Recorder:
             self._log = (self.folder / HITS).open("w", encoding="utf-8")
         except ERRORS as error:
             self._close_files()
+            self._remove_files()
             raise ValueError(f"cannot record to {self.folder}: {error}") from None
 
     def put(self, played: Played) -> None:
@@ -112,11 +113,16 @@ class Recorder:
         return self._samples / self.sample_rate
 
     def close(self, timeout: float = 2.0) -> Summary:
-        """Write what waits, for at most `timeout` seconds, and end the files."""
+        """Write what waits, for at most `timeout` seconds, and end the files.
+
+        Where nothing was played, nothing is left.
+        """
         self._closing.set()
         self._thread.join(timeout)
         if self._thread.is_alive():
             self.error = self.error or f"the disk took more than {timeout} s"
+        elif not self._samples and not self.error:
+            self._remove_files()
         return Summary(
             self.folder,
             self.seconds,
@@ -198,6 +204,12 @@ class Recorder:
                 if shutil.disk_usage(self.folder).free < FULL_BYTES:
                     return f"{self.folder}: the disk is full"
         return f"{self.folder}: {error or type(error).__name__}"
+
+    def _remove_files(self) -> None:
+        """Those that were begun."""
+        begun = [Path(file.name) for file in self._audio]
+        for path in (*begun, *([self.folder / HITS] if self._log else [])):
+            path.unlink(missing_ok=True)
 
     def _close_files(self) -> None:
         for file in (*self._audio, self._log):

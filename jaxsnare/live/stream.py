@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from math import ceil
 from threading import Event, Thread
 from time import perf_counter
-from typing import Any, NamedTuple, NoReturn, Protocol
+from typing import Any, NamedTuple, NoReturn, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,14 +20,14 @@ from jaxsnare.live.devices import (
     rates_of,
     sounddevice,
 )
-from jaxsnare.live.engine import Engine, Played
+from jaxsnare.live.engine import Engine, Played, Shape
 from jaxsnare.live.stats import Stats
 
 __all__ = ["Device", "Latency", "Player", "devices", "find_device", "leave"]
 
 JACK = "JACK Audio Connection Kit"
 PERIOD_S = 1.0  # within which a JACK server asks for the first samples
-SILENT_S, SILENT_BLOCKS = 0.5, 8  # without a callback: the device is gone
+SILENT_S, SILENT_BLOCKS = 1.5, 8  # without a callback: the device is gone
 QUEUE_S = 0.02  # between two streams, at most; and a few blocks at least
 QUEUE_BLOCKS = 4
 
@@ -67,14 +67,15 @@ class Player:
     that is played, in real time, in place of the microphone. recorder: is handed every
     block.
 
-    The device is opened here and plays from `start()` on. `stats` counts, `warnings`
+    The device is opened here and plays from `start()` on; a shape does for opening
+    it, if `engine` is set by then. `stats` counts, `warnings`
     are sentences for the player's eyes. Raises ValueError, saying what works, for a
     device, rate or channel that does not exist.
     """
 
     def __init__(
         self,
-        engine: Engine,
+        engine: Engine | Shape,
         *,
         input: str | int | None = None,
         output: str | int | None = None,
@@ -84,11 +85,11 @@ class Player:
         recorder: Taker | None = None,
     ) -> None:
         sd = sounddevice()
-        self.engine, self.recorder = engine, recorder
+        self.engine, self.recorder = cast(Engine, engine), recorder
         self.rate = engine.remapper.sample_rate
         self.stats = Stats()
         self.warnings: list[str] = []
-        self._last_call = self._started = 0.0
+        self._last_heard = self._last_call = self._started = 0.0
         self._ended = self._unsettled = False
         self._next: Engine | None = None
         self._source = None if source is None else np.asarray(source, np.float32)
@@ -130,10 +131,11 @@ class Player:
         """The record of a device that runs at the engine's rate."""
         device = sd.query_devices(find_device(name, kind))
         if not opens_at(sd, device["index"], kind, self.rate):
-            works = sorted({*rates_of(sd, device), round(device["default_samplerate"])})
+            usual = round(device["default_samplerate"])
+            works = sorted({*rates_of(sd, device), usual})
             raise ValueError(
                 f"{kind} device {device['name']!r} does not run at {self.rate} Hz; "
-                f"it runs at {', '.join(map(str, works))} Hz"
+                f"it runs at {', '.join(map(str, works))} Hz: add --rate {usual}"
             )
         return device
 
@@ -202,12 +204,11 @@ class Player:
 
         It goes on where this one is, and fades in over the next block.
         """
-        if engine is not self.engine:
-            self._next = engine
+        self._next = engine
 
     def start(self) -> None:
         """Begin to play. ValueError if the device refuses."""
-        self._last_call = self._started = perf_counter()
+        self._last_heard = self._last_call = self._started = perf_counter()
         self._ended = False
         try:
             for stream in self._streams:
@@ -247,7 +248,9 @@ class Player:
     def alive(self) -> bool:
         """Whether the device still asks for blocks."""
         patience = max(SILENT_S, SILENT_BLOCKS * self.engine.block / self.rate)
-        silent = perf_counter() - self._last_call
+        both = len(self._streams) > 1
+        last = min(self._last_call, self._last_heard) if both else self._last_call
+        silent = perf_counter() - last
         return self._started > 0 and not self._ended and silent < patience
 
     @property
@@ -275,6 +278,7 @@ class Player:
         self._answer(self._next_in_queue, outdata, frames, status)
 
     def _to_queue(self, indata, frames, _time, status) -> None:
+        self._last_heard = perf_counter()
         self._count(status)
         if frames != self.engine.block:
             self.stats.other_lengths += 1
@@ -306,17 +310,17 @@ class Player:
             self.engine.forget()
             self._unsettled = False
         before = perf_counter()
-        played = self.engine.process(x) if self._next is None else self._cross(x)
+        new, self._next = self._next or self.engine, None
+        same = new is self.engine
+        played = new.process(x) if same else self._cross(new, x)
         outdata[:, self._outs] = played.audio[:, None]
         self.stats.add(perf_counter() - before, played)
         if self.recorder is not None:
             self.recorder.put(played)
 
-    def _cross(self, x: NDArray[np.float32]) -> Played:
-        """A block in which the next engine fades in, and this one out."""
-        old, new = self.engine, self._next
-        assert new is not None
-        self.engine, self._next = new, None
+    def _cross(self, new: Engine, x: NDArray[np.float32]) -> Played:
+        """A block in which a new engine fades in, and the old one out."""
+        old, self.engine = self.engine, new
         new.take_over(old)
         before, after = old.process(x), new.process(x)
         rise = np.arange(1, len(x) + 1, dtype=np.float32) / len(x)

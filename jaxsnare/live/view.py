@@ -29,11 +29,12 @@ KEYS = {
     "o/O": "threshold down (hears softer hits)/up",
     "l/L": "loudness follow down/up",
     "c": "calibrate: play ten hits",
-    "r": "reset the running normaliser (with --running-normaliser)",
+    "r": "reset the running normaliser",
+    "=": "turn any knob: name=value, Enter",
     "p": "save the knobs as a preset file",
     "1..9": "play the first..ninth model",
-    "n": "load another model: type its folder, then Enter",
-    "u": "load the model that plays again, as it is on disk now",
+    "n": "load a model: its folder, Enter",
+    "u": "load the one that plays again",
     "?": "these keys",
     "q": "end",
 }
@@ -78,6 +79,7 @@ class Screen:
 
     player: Player
     controls: Controls
+    model: str
     hits_per_minute: float
     message: str
     help: bool  # the keys, in place of the numbers
@@ -113,7 +115,10 @@ class Screen:
 
     def _numbers(self) -> list[str]:
         player, controls, stats = self.player, self.controls, self.player.stats
-        lines = [f"hits    {stats.hits}, {self.hits_per_minute:.0f} a minute"]
+        lines = [
+            f"model   {self.model}",
+            f"hits    {stats.hits}, {self.hits_per_minute:.0f} a minute",
+        ]
         if stats.last_hit is not None:
             hit = stats.last_hit
             features = zip(hit.names.features, hit.features, strict=True)
@@ -130,6 +135,8 @@ class Screen:
         recorder = player.recorder
         if isinstance(recorder, Recorder):
             so_far = f"{duration(recorder.seconds)} to {recorder.folder}"
+            if recorder.dropped_blocks:
+                so_far += f", {recorder.dropped_blocks} blocks did not fit the buffer"
             lines.append(f"record  {recorder.error or so_far}")
         return lines
 
@@ -165,5 +172,7 @@ def plain(typed: str) -> str:
 
     >>> plain("s\\x1b[A\\x1bOS\\x1b[15~g")
     'sg'
+    >>> plain("\\x1b")  # Escape itself
+    '\\x1b'
     """
-    return re.sub(r"\x1b(?:O.|\[[0-9;]*.|.?)", "", typed)
+    return re.sub(r"\x1b(?:O.|\[[0-9;]*.|.)", "", typed)

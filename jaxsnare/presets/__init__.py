@@ -2,10 +2,12 @@
 
 The schema is the published one (Shier et al. 2024): {"preset": {name: value, ...},
 "damping": {name: factor, ...}}; the order of keys does not matter, and a parameter
-without damping has 1.
+without damping has 1. A file saved while playing has "knobs" as well: how it was
+played, by the names of `live.controls`.
 """
 
 import json
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +21,7 @@ class Preset(NamedTuple):
 
     values: dict[str, float]
     damping: dict[str, float]
+    knobs: Mapping[str, float] = {}
 
 
 def preset_names(synth: Synth | None = None) -> list[str]:
@@ -90,4 +93,7 @@ def parse_preset(content: Any, specs: ParamSet) -> Preset:
         damping[name] = as_number(value, f"damping of {name}")
         if not 0.0 <= damping[name] <= 1.0:
             raise ValueError(f"damping of {name!r} is {value:g}, allowed is 0..1")
-    return Preset(values, damping)
+    knobs = content.get("knobs", {})
+    if not isinstance(knobs, dict):
+        raise ValueError(f'"knobs" must be an object, got {knobs!r}')
+    return Preset(values, damping, {k: as_number(v, k) for k, v in knobs.items()})
