@@ -264,11 +264,11 @@ def test_a_device_is_alive_while_it_calls(sound, monkeypatch):
 def test_of_two_devices_both_must_call(sound, monkeypatch):
     now = [100.0]
     monkeypatch.setattr("jaxsnare.live.stream.perf_counter", lambda: now[0])
+    out = np.empty((BLOCK, 2), np.float32)
     with make_player(input=0, output=1) as player:
         for _ in range(3):
             assert player.alive()
             now[0] += 0.5
-            out = np.empty((BLOCK, 2), np.float32)
             player._streams[0].callback(out, BLOCK, 0, Status())
         assert not player.alive()  # the microphone's cable
         player._streams[1].callback(out[:, :1], BLOCK, 0, Status())
@@ -277,7 +277,8 @@ def test_of_two_devices_both_must_call(sound, monkeypatch):
 
 def test_the_last_switch_counts(sound):
     player = make_player(input=3, output=3)
-    here, there = player.engine, Doubler()
+    here = player.engine
+    there: Any = Doubler()
     player.switch(there)
     player.switch(here)
     call(player, np.ones((BLOCK, 2)))
