@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,6 +21,7 @@ from jaxsnare.live.recorder import Recorder
 from jaxsnare.live.stats import Stats
 from jaxsnare.live.view import KEYS, TURNS, Screen, bar, keys, turn
 from jaxsnare.model import Model
+from jaxsnare.presets import read_preset
 
 RATE = 48_000
 NAMES = Names(("RMS", "SC", "SF"), tuple(f"p{k}" for k in range(14)))
@@ -107,6 +109,47 @@ def test_every_key_that_turns_a_knob_turns_it_both_ways(random_model):
         for _ in range(200):  # to the end, and no further
             turn(controls, key)
         assert controls[name] == controls.specs[name].lo
+
+
+def test_lines_are_typed_for_knobs_and_models(random_model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = random_model()
+    engine = Engine(model.remapper(), model.params(), 64)
+    controls, asked = Controls(engine, model), []
+    rack: Any = SimpleNamespace(
+        controls=controls,
+        engine=engine,
+        playing=tmp_path / "first",
+        slots=[None],
+        add=lambda folder: asked.append(folder) or 1,
+        choose=lambda number: f"chose {number}",
+    )
+    player: Any = SimpleNamespace(switch=asked.append, stats=Stats(), engine=engine)
+    session = commands.Session(SimpleNamespace(), player, rack)
+
+    def type_keys(text: str) -> str:
+        for key in text:
+            assert not session._typed(key)  # "q" is a letter like others in a line
+        return session.message
+
+    assert type_keys("=osc1.frqq\x7f\x7feq = 250\n") == "osc1.freq 250"
+    assert controls["osc1.freq"] == 250
+    assert "'mix' is 3, allowed is 0..1" in type_keys("=mix=3\n")
+    assert "nonsense" in type_keys("=nonsense=1\n")
+    assert "is not a number" in type_keys("=mix=\n")
+    type_keys("=mix=0\x1b")  # Escape: nothing happens
+    assert controls["mix"] == 1
+    assert type_keys("nother q\n") == "chose 1"
+    assert asked == [Path("other q"), engine]
+    assert type_keys("u") == "chose 1"
+    assert asked[2:] == [tmp_path / "first", engine]
+    assert type_keys("7") == "there is no model 7: n loads another"
+    assert "--running-normaliser" in type_keys("r")
+    type_keys("=sensitivity=2\np")
+    (saved,) = tmp_path.glob("preset-*.json")
+    preset = read_preset(saved, model.synth)
+    assert preset.values["osc1.freq"] == 250
+    assert preset.knobs == {"sensitivity": 2.0}
 
 
 @pytest.mark.parametrize("help", [False, True])

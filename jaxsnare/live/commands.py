@@ -25,7 +25,7 @@ from jaxsnare.live.recorder import Recorder
 from jaxsnare.live.stream import Player, leave
 from jaxsnare.live.view import TURNS, Screen, keys, turn
 from jaxsnare.model import Model, check_destination
-from jaxsnare.params import as_number
+from jaxsnare.options import assignment
 from jaxsnare.presets import read_preset
 from jaxsnare.remapper import PLAY_SPECS
 from jaxsnare.terminal import Answer, duration, note, plural, table
@@ -297,11 +297,11 @@ class Session:
 
     def _set(self, text: str) -> None:
         """Turn a knob by its name."""
-        name, _, value = (part.strip() for part in text.partition("="))
         try:
-            self.controls.set(name, as_number(value, name))
+            name, value = assignment(text.replace(" ", ""))
+            self.controls.set(name, value)
             self.message = f"{name} {self.controls[name]:g}"
-        except ValueError as error:
+        except (argparse.ArgumentTypeError, ValueError) as error:
             self.message = str(error)
 
     def _load(self, folder: str) -> None:
