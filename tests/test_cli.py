@@ -634,6 +634,7 @@ def test_interrupt(monkeypatch, capsys, here):
     assert list(here.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
 def test_ctrl_c_keeps_the_best_model(home, trained, answer):
     """In a terminal: the bar shows the epochs, Ctrl-C saves what was best."""

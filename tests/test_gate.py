@@ -53,11 +53,13 @@ def gate():
     return fit_gate(features(hits(40)[::2]))
 
 
+@pytest.mark.slow
 def test_hits_lie_within_and_a_hat_far_away(gate):
     assert np.mean(distances(gate, hits(40)[1::2]) < 1.5) > 0.8
     assert distances(gate, hiss(10)).min() > 2.0
 
 
+@pytest.mark.slow
 def test_the_level_does_not_matter(gate):
     windows = hits(5)
     near, soft = distances(gate, windows), distances(gate, 0.1 * windows)
@@ -84,6 +86,7 @@ def test_the_features_are_those_of_a_plain_spectrum():
     assert got[-1] == pytest.approx(10 * np.log10(halves[0] / halves[1]), abs=0.01)
 
 
+@pytest.mark.slow
 def test_a_shut_gate_starts_no_voice_and_a_saved_one_is_the_same(
     random_model, gate, tmp_path
 ):

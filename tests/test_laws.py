@@ -337,8 +337,8 @@ def numpy(tree: Any) -> Any:
 
 def quick_rows() -> list[Any]:
     """All rows; what compiles for over ten seconds is marked slow."""
-    slow = pytest.mark.slow
-    return [pytest.param(n, marks=slow if n == "Remapper" else ()) for n in ROWS]
+    slow, long = pytest.mark.slow, ("Remapper", "Snare808", "FMDrumSynth")
+    return [pytest.param(n, marks=slow if n in long else ()) for n in ROWS]
 
 
 def value_cases() -> list[Any]:
@@ -357,7 +357,8 @@ def cases(slow: list[tuple[str, int]]) -> list[Any]:
 
 def gradient_cases() -> list[Any]:
     """Rows in time and blocks; all but a few of what compiles for long is slow."""
-    return cases([(n, b) for n in IN_TIME for b in BLOCKS if n in LONG or b != 7])
+    long = (*LONG, "HitDetector", "SimpleDrumSynth", "Biquad lowpass associative")
+    return cases([(n, b) for n in IN_TIME for b in BLOCKS if n in long or b != 7])
 
 
 IN_DB = (".level", ".threshold", ".fast", ".slow", ".past", ".mask")

@@ -77,6 +77,7 @@ def test_a_model_of_the_same_shapes_shares_the_engine(rack, folders):
     assert rack.controls["gain"] == 0.0
 
 
+@pytest.mark.slow
 def test_another_model_is_compiled_by_another_process(
     rack, folders, error_db, tmp_path, monkeypatch
 ):

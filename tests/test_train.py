@@ -49,6 +49,7 @@ def short(hits):
     return train(hits, SYNTH, PRESET, Recipe(epochs=2, seed=3))
 
 
+@pytest.mark.slow
 def test_a_real_drum_is_followed(shared):
     hits = listen([shared / "data/snare/real/gogodze2_snare"], RATE)
     training = train(hits, SYNTH, PRESET, Recipe(epochs=15))
