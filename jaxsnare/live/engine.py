@@ -17,7 +17,9 @@ from jaxsnare.remapper import RemapOut, RemapParams, Remapper, RemapState
 
 MAX_BLOCK = 8192
 WARM_UP_BLOCKS = 200
-ONE_FUNCTION_BYTES = 1 << 18
+ONE_FUNCTION_BYTES = 1 << 24
+IN_THE_LOOP = "while-loop-invariant-code-motion"
+"""A pass of XLA that would take what is the same in each turn out of the loop."""
 SWITCH_S = 0.0005
 
 
@@ -27,7 +29,8 @@ def settle() -> None:
     A step is hundreds of small operations. By default XLA dispatches them one by one,
     and hands some to other threads, which a device's callback then waits for. Here it
     computes on the CPU, in the calling thread, and a loop of less than
-    ONE_FUNCTION_BYTES - as which the engine compiles its step - as one function.
+    ONE_FUNCTION_BYTES - as which the engine compiles its step, with all that is in it
+    - as one function.
     Python's other threads give way to the callback within SWITCH_S, not 5 ms.
     """
     jax.config.update("jax_platforms", "cpu")
@@ -213,7 +216,8 @@ class Engine:
                 0, once, lambda _, carry: step(vector, carry[0], x), start
             )
 
-        return jax.jit(loop, donate_argnums=2).lower(*self._arguments).compile()
+        lowered = jax.jit(loop, donate_argnums=2).lower(*self._arguments)
+        return lowered.compile({"xla_disable_hlo_passes": IN_THE_LOOP})
 
     @property
     def program(self) -> bytes:
