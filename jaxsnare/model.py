@@ -368,10 +368,13 @@ def _read_weights(path: Path, mapping: Mapping) -> dict[str, Any]:
 
 
 def _try_out(model: Model) -> None:
-    """Trace a block: what fits nowhere is found here, and nothing is compiled."""
+    """Trace its parts: what fits nowhere is found here, and nothing is compiled."""
     try:
         remapper = model.remapper()
     except ValueError as error:
         raise _Wrong(str(error)) from None
-    block = jnp.zeros(SUB_BLOCK)
-    jax.eval_shape(remapper.step, model.params(), remapper.init(), block)
+    state = jax.eval_shape(remapper.init)
+    values = dict.fromkeys(model.specs.names, jax.ShapeDtypeStruct((), jnp.float32))
+    silence = jax.ShapeDtypeStruct((SUB_BLOCK,), bool)
+    jax.eval_shape(remapper.synth.step, values, state.synth, silence)
+    jax.eval_shape(remapper.measure, state.history)
