@@ -260,6 +260,7 @@ def test_settings_of_the_other_detector_are_refused(capsys):
     assert "onset.mask is no setting of the published" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_remap_turns_what_it_is_told(model, answer):
     soundfile.write("in.wav", strokes(), RATE)
     sounds = {}

@@ -114,7 +114,7 @@ def test_a_process_that_plays_compiles_one_function_of_the_same_sound(
     assert error_db(result["audio"], wanted[: len(result["audio"])]) < -80
 
 
-@pytest.mark.parametrize("block", [64, 256, 441])
+@pytest.mark.parametrize("block", [64, 256, pytest.param(441, marks=pytest.mark.slow)])
 def test_the_block_length_changes_no_hit_and_no_sound(engines, model, block, error_db):
     played = play(engines(block)[0], GROOVE)
     wanted = remap(model.remapper(), model.params(), GROOVE)

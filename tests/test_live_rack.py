@@ -99,6 +99,7 @@ def test_another_model_is_compiled_by_another_process(
     assert error_db(played, wanted) < -80
 
 
+@pytest.mark.slow
 def test_what_cannot_be_loaded_is_said_and_the_first_plays_on(rack, folders):
     missing = rack.add(folders / "nothing")
     ready(rack, missing)
