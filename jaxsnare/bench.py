@@ -269,7 +269,7 @@ settle()
 folder, rate, cache = sys.argv[1:]
 if cache:
     jax.config.update("jax_compilation_cache_dir", cache)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 model = Model.load(folder)
 engine = Engine(model.remapper(int(rate)), model.params(), 64)
 engine.warm_up()

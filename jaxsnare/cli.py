@@ -159,7 +159,7 @@ def _keep_compilations() -> None:
         return
     warnings.filterwarnings("ignore", "Error (read|writ)ing persistent compilation")
     jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
