@@ -1,5 +1,6 @@
 """The commands that play, as far as they need no sound device; and the keys."""
 
+import argparse
 import json
 import os
 import shutil
@@ -125,7 +126,7 @@ def test_lines_are_typed_for_knobs_and_models(random_model, tmp_path, monkeypatc
         choose=lambda number: f"chose {number}",
     )
     player: Any = SimpleNamespace(switch=asked.append, stats=Stats(), engine=engine)
-    session = commands.Session(SimpleNamespace(), player, rack)
+    session = commands.Session(argparse.Namespace(), player, rack)
 
     def type_keys(text: str) -> str:
         for key in text:
