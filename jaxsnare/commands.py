@@ -15,7 +15,6 @@ from shlex import quote
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxsnare.audio import (
@@ -29,7 +28,7 @@ from jaxsnare.dsp.noise import SeededNoise
 from jaxsnare.features import TargetFeatures
 from jaxsnare.model import Model, check_destination
 from jaxsnare.onset import pre_roll_samples
-from jaxsnare.params import ParamSet
+from jaxsnare.params import ParamSet, as_params
 from jaxsnare.presets import Preset, parse_preset, preset_names, read_preset
 from jaxsnare.remapper import PLAY_SPECS, Remapped, remap
 from jaxsnare.report import FULL_NAMES, save_report
@@ -312,7 +311,7 @@ def run_render(args: argparse.Namespace) -> Answer:
     check_file(output, args.overwrite, AUDIO_SUFFIXES)
     synth = find_synth(args.synth)(args.rate, noise=SeededNoise(args.seed))
     preset = chosen_preset(args, synth)
-    values = {name: jnp.float32(value) for name, value in preset.values.items()}
+    values = as_params(preset.values)
     samples = max(1, round(args.seconds * args.rate))
     audio = np.asarray(jax.jit(partial(render, synth, samples=samples))(values))
     clipped = write_audio(output, audio, args.rate, overwrite=args.overwrite)

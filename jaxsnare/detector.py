@@ -3,16 +3,16 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxsnare.component import Component, check_rate, min_gap_samples
+from jaxsnare.component import min_gap_samples
 from jaxsnare.dsp.units import amplitude_to_db
-from jaxsnare.onset import OnsetDetector, Onsets
+from jaxsnare.onset import Detector, OnsetDetector, Onsets
 from jaxsnare.params import ParamSet, ParamSpec, Values, unknown
 
 HIT_SPECS = ParamSet(
@@ -185,7 +185,7 @@ class HitState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class HitDetector(Component):
+class HitDetector(Detector):
     """Rises above the past, the mask of the last hit and the noise, in four bands.
 
     params: HIT_SPECS by name. x: signal [T]. In each band the level of a held peak is
@@ -211,17 +211,7 @@ class HitDetector(Component):
     Array([22], dtype=int32)
     """
 
-    sample_rate: int
-
-    specs: ClassVar[ParamSet] = HIT_SPECS
-
-    def __post_init__(self) -> None:
-        check_rate(self.sample_rate)
-
-    @property
-    def defaults(self) -> Values:
-        """The default settings as params."""
-        return {k: jnp.float32(v) for k, v in HIT_SPECS.defaults.items()}
+    specs = HIT_SPECS
 
     def init(self, dtype: Any = jnp.float32) -> HitState:
         bands, zero = jnp.zeros(BANDS, dtype), jnp.zeros((), dtype)
@@ -367,14 +357,14 @@ def _without_steps(
     return state._replace(before=before), middle
 
 
-DETECTORS: dict[str, type[HitDetector] | type[OnsetDetector]] = {
+DETECTORS: dict[str, type[Detector]] = {
     "adaptive": HitDetector,
     "published": OnsetDetector,
 }
 """Detectors by name; the first is the default."""
 
 
-def find_detector(name: str, sample_rate: int) -> HitDetector | OnsetDetector:
+def find_detector(name: str, sample_rate: int) -> Detector:
     """A detector by its name, at a rate in Hz. ValueError for an unknown name."""
     return _kind(name)(sample_rate)
 
@@ -395,7 +385,7 @@ def detector_of(settings: Mapping[str, float]) -> str:
     raise AssertionError("settings of no detector are complete")
 
 
-def _kind(name: str) -> type[HitDetector] | type[OnsetDetector]:
+def _kind(name: str) -> type[Detector]:
     if name not in DETECTORS:
         raise ValueError(unknown("detector", name, tuple(DETECTORS)))
     return DETECTORS[name]

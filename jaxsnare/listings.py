@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxsnare.audio import read_audio_native
@@ -18,7 +17,7 @@ from jaxsnare.detector import detector_specs, find_detector
 from jaxsnare.features import OnsetFeatures, TargetFeatures
 from jaxsnare.model import RECORD, Model
 from jaxsnare.onset import find_onsets, pre_roll_samples
-from jaxsnare.params import Values
+from jaxsnare.params import as_params
 from jaxsnare.presets import preset_names, read_preset
 from jaxsnare.report import FULL_NAMES, save_onsets
 from jaxsnare.synths import SYNTHS, find_synth
@@ -37,10 +36,6 @@ def heard_settings(args: argparse.Namespace) -> dict[str, float]:
     """All settings of the detector."""
     given = given_onset(args, args.detector)
     return detector_specs(args.detector).defaults | given
-
-
-def as_params(settings: dict[str, float]) -> Values:
-    return {name: jnp.float32(value) for name, value in settings.items()}
 
 
 def run_onsets(args: argparse.Namespace) -> Answer:

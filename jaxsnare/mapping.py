@@ -1,16 +1,18 @@
-"""Mapping networks in flax.nnx, frozen to plain functions of plain parameters.
+"""From onset features to the synth's values: mapping networks, and what they modulate.
 
-nnx stops here: `Mapping` is a config like any other, its params are a dict of arrays.
+flax.nnx stops here: `Mapping` is a config like any other, its params are a dict of
+arrays.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxsnare.params import unknown
+from jaxsnare.features.normalise import Normaliser
+from jaxsnare.params import ParamSet, unknown
 
 
 @dataclass(frozen=True)
@@ -100,3 +102,44 @@ def make_mapping(name: str, inputs: int, outputs: int) -> Mapping:
         raise ValueError(unknown("mapping", name, list(HIDDEN)))
     hidden = HIDDEN[name]
     return Mapping(inputs, outputs, hidden, init_std=1e-3 if hidden else 1e-6)
+
+
+class MapParams(NamedTuple):
+    """What a mapping from onset features to synth values needs."""
+
+    preset: Float[Array, " P"]  # in the unit interval
+    damping: Float[Array, " P"]
+    weights: Any
+    normaliser: Normaliser
+    centre: Float[Array, " F"]  # normalised features of the reference hit
+    scale: Float[Array, " F"]  # of the feature differences, before the mapping
+    shift: Float[Array, " F"]  # added to them
+
+
+class Modulation(NamedTuple):
+    """What a hit became."""
+
+    features: Float[Array, " F"]  # what the mapping saw
+    modulation: Float[Array, " P"]  # of the unit interval, damped
+    values: Float[Array, " P"]  # physical units
+
+
+def map_features(
+    mapping: Mapping,
+    specs: ParamSet,
+    params: MapParams,
+    normalised: Float[Array, " F"],
+    sensitivity: Float[Array, ""] | float = 1.0,
+) -> Modulation:
+    """Normalised onset features of a hit to the synth values that answer it.
+
+    values = clip(preset + sensitivity * damping * mapping(features), 0, 1) in the unit
+    interval, then to physical units (Shier et al. 2024, equation 1). The features are
+    differences to the reference hit, scaled and shifted as a performer wants
+    ("latent controls", Shier et al. 2025).
+    """
+    features = (normalised - params.centre) * params.scale + params.shift
+    raw = mapping.apply(params.weights, features)
+    modulation = sensitivity * params.damping * raw
+    unit = jnp.clip(params.preset + modulation, 0.0, 1.0)
+    return Modulation(features, modulation, specs.to_physical(unit))

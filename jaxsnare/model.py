@@ -21,10 +21,10 @@ from jaxsnare.dsp.noise import SeededNoise
 from jaxsnare.features import OnsetFeatures
 from jaxsnare.features.normalise import Normaliser
 from jaxsnare.gate import SIZE, Gate, open_gate
-from jaxsnare.mapping import Mapping
-from jaxsnare.params import ParamSet, Values
+from jaxsnare.mapping import MapParams, Mapping
+from jaxsnare.params import ParamSet, as_params
 from jaxsnare.presets import Preset, parse_preset
-from jaxsnare.remapper import PLAY_SPECS, MapParams, RemapParams, Remapper
+from jaxsnare.remapper import PLAY_SPECS, RemapParams, Remapper
 from jaxsnare.synths import Synth, find_synth
 
 FORMAT = 1
@@ -84,10 +84,10 @@ class Model:
 
     def map_params(self) -> MapParams:
         """What the mapping needs, as arrays."""
-        preset = self.specs.pack(_float32(self.preset.values))
+        preset = self.specs.pack(as_params(self.preset.values))
         return MapParams(
             self.specs.to_unit(preset),
-            self.specs.pack(_float32(self.preset.damping)),
+            self.specs.pack(as_params(self.preset.damping)),
             jax.tree.map(jnp.asarray, self.weights),
             self.normaliser,
             self.centre,
@@ -102,9 +102,9 @@ class Model:
         """
         play = PLAY_SPECS.defaults | self.play | turned
         return RemapParams(
-            _float32(self.onset),
+            as_params(self.onset),
             self.map_params(),
-            _float32(PLAY_SPECS.check(play)),
+            as_params(PLAY_SPECS.check(play)),
             jax.tree.map(jnp.asarray, self.gate),
         )
 
@@ -221,10 +221,6 @@ def check_destination(folder: Path, overwrite: bool) -> None:
             )
     if not os.access(folder.parent, os.W_OK):
         raise ValueError(f"cannot write model {folder}: {folder.parent} is read-only")
-
-
-def _float32(values: dict[str, float]) -> Values:
-    return {name: jnp.float32(value) for name, value in values.items()}
 
 
 def flatten(weights: dict[Any, Any], prefix: str = "") -> dict[str, np.ndarray]:

@@ -1,6 +1,7 @@
 """Onset detection by amplitude, as published, and what detectors have in common."""
 
 import math
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -13,7 +14,7 @@ from jaxsnare.component import Component, check_rate, min_gap_samples, run_block
 from jaxsnare.dsp.filters import Biquad
 from jaxsnare.dsp.followers import Follower
 from jaxsnare.dsp.units import amplitude_to_db
-from jaxsnare.params import ParamSet, ParamSpec, Values
+from jaxsnare.params import ParamSet, ParamSpec, Values, as_params
 
 ONSET_SPECS = ParamSet(
     (
@@ -112,7 +113,38 @@ class Onsets(NamedTuple):
 
 
 @dataclass(frozen=True)
-class OnsetDetector(Component):
+class Detector(Component):
+    """What finds hits. out: Onsets; `step` takes the level of our own sound, too.
+
+    params: `specs` by name. The first argument is the rate in Hz, ValueError if it is
+    none that every part allows.
+    """
+
+    sample_rate: int
+
+    specs: ClassVar[ParamSet]
+
+    def __post_init__(self) -> None:
+        check_rate(self.sample_rate)
+
+    @property
+    def defaults(self) -> Values:
+        """The default settings as params."""
+        return as_params(self.specs.defaults)
+
+    @abstractmethod
+    def step(
+        self,
+        params: Values,
+        state: Any,
+        x: Float[Array, " T"],
+        expected_db: Float[Array, " T"] | float = -math.inf,
+    ) -> tuple[Any, Onsets]:
+        """One block; what is below `expected_db`, our own sound's level, is no hit."""
+
+
+@dataclass(frozen=True)
+class OnsetDetector(Detector):
     """Amplitude slicing: a fast level follower against a slow one, with hysteresis.
 
     params: ONSET_SPECS by name. x: signal [T]. A highpass, the level in dB with a
@@ -130,17 +162,7 @@ class OnsetDetector(Component):
     Array([20], dtype=int32)
     """
 
-    sample_rate: int
-
-    specs: ClassVar[ParamSet] = ONSET_SPECS
-
-    def __post_init__(self) -> None:
-        check_rate(self.sample_rate)
-
-    @property
-    def defaults(self) -> Values:
-        """The default settings as params."""
-        return {k: jnp.float32(v) for k, v in ONSET_SPECS.defaults.items()}
+    specs = ONSET_SPECS
 
     @property
     def _highpass(self) -> Biquad:
@@ -197,7 +219,7 @@ class OnsetDetector(Component):
         return state, Onsets(fired, level, jnp.full_like(level, on))
 
 
-def find_onsets(detector: Component, params: Values, audio: np.ndarray) -> np.ndarray:
+def find_onsets(detector: Detector, params: Values, audio: np.ndarray) -> np.ndarray:
     """Samples at which the detector reports onsets in a recording [T], as int64.
 
     The recording runs through the live step, block by block, from silence.

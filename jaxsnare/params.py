@@ -194,6 +194,11 @@ class ParamSet:
         return cls(tuple(ParamSpec(**row) for row in rows))
 
 
+def as_params(values: Mapping[str, Any]) -> Values:
+    """Numbers by name as params of a step: float32 scalars."""
+    return {name: jnp.float32(value) for name, value in values.items()}
+
+
 def as_number(value: Any, name: str) -> float:
     """A finite float, or a ValueError that names the value."""
     if isinstance(value, bool | str) or value is None:

@@ -1,7 +1,7 @@
 """The whole chain as one step: detector, window, features, mapping, synth.
 
-`map_features` is the function that training calls; `Remapper.step` is what is played,
-live or over a file. There is no other path from a sound to a sound.
+`map_features` of the mapping is the function that training calls; `Remapper.step` is
+what is played, live or over a file. There is no other path from a sound to a sound.
 """
 
 from dataclasses import dataclass
@@ -19,16 +19,17 @@ from jaxsnare.component import (
     iterate_blocks,
     min_gap_samples,
     scan_blocks,
+    select,
 )
-from jaxsnare.detector import HitDetector, HitState, find_detector
+from jaxsnare.detector import HitState, find_detector
 from jaxsnare.dsp.followers import PeakFollower, Ramp
 from jaxsnare.dsp.framing import push, resample
 from jaxsnare.dsp.units import amplitude_to_db, db_to_amplitude, safe_sqrt
 from jaxsnare.features import OnsetFeatures
-from jaxsnare.features.normalise import Normaliser, RunningNormaliser, normalise
+from jaxsnare.features.normalise import RunningNormaliser, normalise
 from jaxsnare.gate import Gate, gate_features, open_gate, squared_distance
-from jaxsnare.mapping import Mapping
-from jaxsnare.onset import OnsetDetector, OnsetState, pre_roll_samples
+from jaxsnare.mapping import MapParams, Mapping, Modulation, map_features
+from jaxsnare.onset import Detector, OnsetState, pre_roll_samples
 from jaxsnare.params import ParamSet, ParamSpec, Values
 from jaxsnare.synths import Synth, SynthState
 
@@ -103,18 +104,6 @@ LOUDNESS = 0  # which onset feature is the level, in dB
 EMPTY = -1
 
 
-class MapParams(NamedTuple):
-    """What a mapping from onset features to synth values needs."""
-
-    preset: Float[Array, " P"]  # in the unit interval
-    damping: Float[Array, " P"]
-    weights: Any
-    normaliser: Normaliser
-    centre: Float[Array, " F"]  # normalised features of the reference hit
-    scale: Float[Array, " F"]  # of the feature differences, before the mapping
-    shift: Float[Array, " F"]  # added to them
-
-
 class RemapParams(NamedTuple):
     """Everything a performer turns or loads."""
 
@@ -122,44 +111,6 @@ class RemapParams(NamedTuple):
     map: MapParams
     play: Values
     gate: Gate = open_gate()  # where the training hits lie
-
-
-class Modulation(NamedTuple):
-    """What a hit became."""
-
-    features: Float[Array, " F"]  # what the mapping saw
-    modulation: Float[Array, " P"]  # of the unit interval, damped
-    values: Float[Array, " P"]  # physical units
-
-
-def map_features(
-    mapping: Mapping,
-    specs: ParamSet,
-    params: MapParams,
-    normalised: Float[Array, " F"],
-    sensitivity: Float[Array, ""] | float = 1.0,
-) -> Modulation:
-    """Normalised onset features of a hit to the synth values that answer it.
-
-    values = clip(preset + sensitivity * damping * mapping(features), 0, 1) in the unit
-    interval, then to physical units (Shier et al. 2024, equation 1). The features are
-    differences to the reference hit, scaled and shifted as a performer wants
-    ("latent controls", Shier et al. 2025).
-    """
-    features = (normalised - params.centre) * params.scale + params.shift
-    raw = mapping.apply(params.weights, features)
-    modulation = sensitivity * params.damping * raw
-    unit = jnp.clip(params.preset + modulation, 0.0, 1.0)
-    return Modulation(features, modulation, specs.to_physical(unit))
-
-
-class Answer(NamedTuple):
-    """A hit that a voice answers."""
-
-    features: Float[Array, " F"]  # as of Modulation
-    modulation: Float[Array, " P"]
-    values: Float[Array, " P"]
-    level_db: Float[Array, ""]  # measured, before any normaliser
 
 
 class RemapState(NamedTuple):
@@ -186,17 +137,18 @@ class RemapSignals(NamedTuple):
 
 class RemapOut(NamedTuple):
     signals: RemapSignals
-    hits: Answer  # a row per sub-block, valid where a voice started in it
+    hits: Modulation  # a row per sub-block, valid where a voice started in it
+    level_db: Float[Array, " R"]  # a row as well: the hit's, before any normaliser
 
 
 @dataclass(frozen=True)
 class Remapper(Component):
     """A drummer's signal in, the synth's signal out.
 
-    params: RemapParams. x: input [T]. out: RemapOut, with a row in `hits` for each
+    params: RemapParams. x: input [T]. out: RemapOut, with a row for the hit of each
     sub-block of at most 64 samples. Rates: `synth.sample_rate` is that of the stream;
     the onset features are measured at their own, the model's rate (a due window is
-    resampled by a constant matrix); `specs` are the model's ranges. With
+    resampled by band-limited interpolation); `specs` are the model's ranges. With
     `running_normaliser` the ranges follow what is played instead of the training set.
     """
 
@@ -238,7 +190,7 @@ class Remapper(Component):
         return self.synth.sample_rate
 
     @property
-    def detector(self) -> HitDetector | OnsetDetector:
+    def detector(self) -> Detector:
         return find_detector(self.hears, self.sample_rate)
 
     @property
@@ -278,7 +230,8 @@ class Remapper(Component):
         state, out = scan_blocks(
             lambda state, x: self._piece(params, state, x), state, x
         )
-        return state, RemapOut(*out)
+        signals, (hits, level_db) = out
+        return state, RemapOut(signals, hits, level_db)
 
     def at_model_rate(self, window: Float[Array, " W"]) -> Float[Array, " w"]:
         """A window at the stream's rate as one at the rate of the features."""
@@ -323,23 +276,21 @@ class Remapper(Component):
         heard = jnp.concatenate([state.history, x])
         window = jax.lax.dynamic_slice(heard, (start,), (self.window,))
 
+        unmoved = jnp.zeros_like(params.map.centre), jnp.zeros_like(state.values)
+        one = jnp.ones_like(trim[0])
+        silent = state.running, Modulation(*unmoved, state.values), one, one
+
         def answer(running):
-            return self._answer(params, running, window)
+            passes, answered = self._answer(params, running, window)
+            return passes, select(passes, answered, silent)
 
-        trigger = jax.lax.cond(
-            trigger.any(),
-            lambda trigger: trigger & self._passes(params, window),
-            lambda trigger: trigger,
-            trigger,
+        def rest(_):
+            return jnp.zeros_like(trigger[0]), silent
+
+        passes, (running, hit, level_db, level) = jax.lax.cond(
+            trigger.any(), answer, rest, state.running
         )
-
-        def hold(running):
-            none = jnp.zeros_like(params.map.centre)
-            rest = jnp.zeros_like(state.values)
-            one = jnp.ones_like(trim[0])
-            return running, (Answer(none, rest, state.values, one), one)
-
-        running, (hit, level) = jax.lax.cond(trigger.any(), answer, hold, state.running)
+        trigger = trigger & passes
         values = self.specs.unpack(hit.values)
         synth, audio = self.synth.step(values, state.synth, trigger, level)
 
@@ -362,18 +313,16 @@ class Remapper(Component):
             push(state.past_peak, jnp.minimum(peaks[0], 1.0)),
         )
         signals = RemapSignals(both[0], both[1], onsets.fired, trigger, onsets.level)
-        return state, (signals, hit)
-
-    def _passes(self, params, window):
-        """Whether a window is enough like the training hits."""
-        window = self.at_model_rate(window)
-        features = gate_features(window, self.features.sample_rate)
-        away = squared_distance(params.gate, features)
-        return jnp.square(params.play["gate"]) * away <= 1.0
+        return state, (signals, (hit, level_db))
 
     def _answer(self, params, running, window):
-        """What a window's hit becomes, and the level of its voice."""
-        measured = self.measure(window)
+        """Whether a window is enough like the training hits, and what it becomes."""
+        window = self.at_model_rate(window)
+        away = squared_distance(
+            params.gate, gate_features(window, self.features.sample_rate)
+        )
+        passes = jnp.square(params.play["gate"]) * away <= 1.0
+        measured = self.features(window)
         normaliser = params.map.normaliser
         if self.running_normaliser:
             running, _ = self._running.step(None, running, measured)
@@ -390,7 +339,7 @@ class Remapper(Component):
             (measured - reference)[LOUDNESS], -FOLLOW_LIMIT_DB, FOLLOW_LIMIT_DB
         )
         level = db_to_amplitude(params.play["loudness_follow"] * louder_db)
-        return running, (Answer(*hit, measured[LOUDNESS]), level)
+        return passes, (running, hit, measured[LOUDNESS], level)
 
     def _count_down(
         self, due: Int[Array, " Q"], fired: Bool[Array, " T"]
@@ -415,7 +364,7 @@ class Remapped(NamedTuple):
     level: np.ndarray  # [T] detection signal, dB
     onsets: np.ndarray  # [N] samples at which onsets were detected
     triggers: np.ndarray  # [M] samples at which voices started
-    hits: Answer  # [M, ...] what they play
+    hits: Modulation  # [M, ...] what they play
 
 
 def remap(

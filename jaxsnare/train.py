@@ -17,12 +17,11 @@ from jaxsnare.features import OnsetFeatures, TargetFeatures
 from jaxsnare.features.normalise import fit, normalise
 from jaxsnare.gate import fit_gate, gate_features
 from jaxsnare.losses import difference_weights, feature_difference
-from jaxsnare.mapping import HIDDEN, Mapping, make_mapping
+from jaxsnare.mapping import HIDDEN, MapParams, Mapping, make_mapping, map_features
 from jaxsnare.model import Model
 from jaxsnare.onset import find_onsets, pre_roll_samples
-from jaxsnare.params import ParamSet, unknown
+from jaxsnare.params import ParamSet, as_params, unknown
 from jaxsnare.presets import Preset
-from jaxsnare.remapper import MapParams, map_features
 from jaxsnare.synths import Synth, render
 
 LEARNING_RATES = {"linear": 5e-3}
@@ -162,11 +161,10 @@ def listen(
             f"window is {window} samples; at {sample_rate} Hz it must be more than "
             f"{pre_roll_samples(sample_rate)}, which lie before an onset"
         )
-    params = {name: jnp.float32(value) for name, value in settings.items()}
     return collect_hits(
         inputs,
         sample_rate,
-        partial(find_onsets, find_detector(detector, sample_rate), params),
+        partial(find_onsets, find_detector(detector, sample_rate), as_params(settings)),
         window=window,
         pre_roll=pre_roll_samples(sample_rate),
         samples=TargetFeatures(sample_rate).samples,

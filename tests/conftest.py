@@ -70,10 +70,13 @@ def random_model():
     from jaxsnare.synths import Snare808
 
     def make(
-        seed: int = 0, hidden: tuple[int, ...] = (32,), rate: int = 48_000
+        seed: int = 0,
+        hidden: tuple[int, ...] = (32,),
+        rate: int = 48_000,
+        init_std: float = 0.05,
     ) -> Model:
         synth = Snare808(rate)
-        mapping = Mapping(3, len(synth.specs), hidden, init_std=0.05)
+        mapping = Mapping(3, len(synth.specs), hidden, init_std)
         return Model(
             synth,
             synth.specs,

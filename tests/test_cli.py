@@ -9,6 +9,7 @@ import subprocess
 import sys
 import types
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -336,9 +337,9 @@ def test_presets_and_synths(answer, capsys):
 
 
 def test_bench_prints_what_the_benchmark_found(monkeypatch, capsys, answer):
-    bench = types.ModuleType("jaxsnare.bench")
-    bench.run = lambda kind, seconds, progress: {"kind": kind, "seconds": seconds}  # type: ignore[attr-defined]
-    bench.text = lambda result: f"measured {result['kind']}"  # type: ignore[attr-defined]
+    bench: Any = types.ModuleType("jaxsnare.bench")
+    bench.run = lambda kind, seconds, progress: {"kind": kind, "seconds": seconds}
+    bench.text = lambda result: f"measured {result['kind']}"
     monkeypatch.setitem(sys.modules, "jaxsnare.bench", bench)
     monkeypatch.setattr("jaxsnare.bench", bench, raising=False)
     assert answer("bench", "train", "--seconds", 1)[0] == {

@@ -4,7 +4,6 @@ import sys
 from functools import cache
 from pathlib import Path
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import soundfile
@@ -19,6 +18,7 @@ from jaxsnare.detector import (
 )
 from jaxsnare.drummer import SnareDrum
 from jaxsnare.onset import ONSET_SPECS, OnsetDetector, find_onsets
+from jaxsnare.params import as_params
 
 RATE = 44_100
 DETECTOR = HitDetector(RATE)
@@ -27,7 +27,7 @@ EXPERIMENT = Path(__file__).resolve().parents[1] / "experiments" / "missed_hits"
 
 def settings(**turned):
     values = HIT_SPECS.defaults | {f"onset.{k}": v for k, v in turned.items()}
-    return {name: jnp.float32(value) for name, value in values.items()}
+    return as_params(values)
 
 
 def onsets(audio, rate=RATE, **turned):

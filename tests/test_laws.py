@@ -28,10 +28,10 @@ from jaxsnare.dsp.followers import Follower, Limiter, PeakFollower, Ramp
 from jaxsnare.dsp.oscillators import Sine
 from jaxsnare.features import OnsetFeatures
 from jaxsnare.features.normalise import Normaliser, RunningNormaliser
-from jaxsnare.mapping import Mapping
+from jaxsnare.mapping import MapParams, Mapping
 from jaxsnare.onset import ONSET_SPECS, OnsetDetector, Onsets
 from jaxsnare.params import ParamSet, ParamSpec
-from jaxsnare.remapper import PLAY_SPECS, MapParams, RemapParams, Remapper
+from jaxsnare.remapper import PLAY_SPECS, RemapParams, Remapper
 from jaxsnare.synths import FMDrumSynth, SimpleDrumSynth, Snare808, ranges
 
 RATE = 44_100
@@ -459,7 +459,7 @@ def test_one_compilation_per_block_length(name):
 
 @pytest.mark.parametrize("name", ROWS)
 def test_a_component_is_a_hashable_config(name):
-    component = ROWS[name].component
-    twin = dataclasses.replace(component)  # type: ignore[type-var]
+    component: Any = ROWS[name].component
+    twin = dataclasses.replace(component)
     assert component == twin
     assert hash(component) == hash(twin)

@@ -15,10 +15,11 @@ import pytest
 from jaxsnare.audio import write_audio
 from jaxsnare.cli import main
 from jaxsnare.drummer import SnareDrum
-from jaxsnare.live import commands, devices
+from jaxsnare.live import devices
 from jaxsnare.live.controls import Controls
 from jaxsnare.live.engine import Engine, Hit, Names, Played
 from jaxsnare.live.recorder import Recorder
+from jaxsnare.live.session import Calibration, Session
 from jaxsnare.live.stats import Stats
 from jaxsnare.live.view import KEYS, TURNS, Screen, bar, keys, turn
 from jaxsnare.model import Model
@@ -86,7 +87,7 @@ def test_a_calibration_needs_ten_hits(random_model):
     model = random_model()
     lo, hi = (np.asarray(v)[0] for v in model.normaliser)
     reference_db = lo + 0.5 * (hi - lo)
-    calibration, none = commands.Calibration(model), np.zeros(0, np.float32)
+    calibration, none = Calibration(model), np.zeros(0, np.float32)
     # differences of -12, -11, ... -3 dB to the reference hit: the median is -7.5
     for k in range(10):
         # the trim is turned on the way
@@ -126,7 +127,7 @@ def test_lines_are_typed_for_knobs_and_models(random_model, tmp_path, monkeypatc
         choose=lambda number: f"chose {number}",
     )
     player: Any = SimpleNamespace(switch=asked.append, stats=Stats(), engine=engine)
-    session = commands.Session(argparse.Namespace(), player, rack)
+    session = Session(argparse.Namespace(), player, rack)
 
     def type_keys(text: str) -> str:
         for key in text:

@@ -16,6 +16,7 @@ from jaxsnare.onset import (
     find_onsets,
     pre_roll_samples,
 )
+from jaxsnare.params import as_params
 
 RATE = 44_100
 DETECTOR = OnsetDetector(RATE)
@@ -25,7 +26,7 @@ DEFAULTS = {"on": 16.0, "off": 4.66, "wait": 1000, "floor": -55.0, "highpass": 6
 def settings(wait_samples=1000, **turned):
     values = ONSET_SPECS.defaults | {f"onset.{k}": v for k, v in turned.items()}
     values["onset.wait"] = wait_samples / RATE * 1000
-    return {name: jnp.float32(value) for name, value in values.items()}
+    return as_params(values)
 
 
 def oracle(x, sample_rate, on, off, wait, floor, highpass):

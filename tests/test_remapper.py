@@ -11,14 +11,11 @@ import scipy.signal
 import soundfile
 
 from jaxsnare import Snare808, render
-from jaxsnare.detector import HIT_SPECS
 from jaxsnare.features import OnsetFeatures
 from jaxsnare.features.normalise import fit, normalise
-from jaxsnare.mapping import Mapping
-from jaxsnare.model import Model
+from jaxsnare.mapping import Mapping, map_features
 from jaxsnare.onset import ONSET_SPECS
-from jaxsnare.presets import read_preset
-from jaxsnare.remapper import Remapper, map_features, remap
+from jaxsnare.remapper import Remapper, remap
 from jaxsnare.train import listen
 
 RATE = 44_100
@@ -50,22 +47,13 @@ def measured(features, windows):
 
 
 @pytest.fixture(scope="module")
-def model(heard):
+def model(heard, random_model):
     """Untrained, with weights so large that every hit becomes another sound."""
-    features, mapping = OnsetFeatures(RATE, 256), Mapping(3, 14, (8,), init_std=0.2)
-    values = measured(features, heard.windows)
-    normaliser = fit(jnp.asarray(values))
-    return Model(
-        SYNTH,
-        SYNTH.specs,
-        read_preset("808_snare_1", SYNTH),
-        mapping,
-        mapping.init(jax.random.key(3)),
-        features,
-        normaliser,
-        normalise(normaliser, jnp.asarray(values[len(values) // 2])),
-        HIT_SPECS.defaults,
-    )
+    model = random_model(seed=3, hidden=(8,), rate=RATE, init_std=0.2)
+    values = jnp.asarray(measured(model.features, heard.windows))
+    normaliser = fit(values)
+    centre = normalise(normaliser, values[len(values) // 2])
+    return replace(model, normaliser=normaliser, centre=centre)
 
 
 @pytest.fixture(scope="module")

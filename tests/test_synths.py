@@ -14,6 +14,7 @@ from jaxsnare.component import min_gap_samples
 from jaxsnare.dsp.noise import BufferNoise, SeededNoise
 from jaxsnare.features import TargetFeatures
 from jaxsnare.losses import feature_difference
+from jaxsnare.params import as_params
 from jaxsnare.synths import SYNTHS, find_synth
 
 RATE = 44_100
@@ -49,12 +50,8 @@ def test_presets_sound_as_published(golden, error_db, rate):
     for name, wanted in zip(
         data["preset_names"], data[f"preset_audio_{rate}"], strict=True
     ):
-        got = rendered(synth, float32(load_preset(str(name), synth)), len(wanted))
+        got = rendered(synth, as_params(load_preset(str(name), synth)), len(wanted))
         assert error_db(got, wanted) < -80, name
-
-
-def float32(values):
-    return {name: jnp.float32(value) for name, value in values.items()}
 
 
 @pytest.mark.parametrize(
@@ -159,7 +156,7 @@ def oracle(name, p, sample_rate, samples, noise):
 @pytest.mark.parametrize("name", SYNTHS)
 def test_synths_are_their_equations_at_another_rate(name, error_db):
     synth = SYNTHS[name](32_000, noise=SeededNoise(seed=7))
-    values = float32(synth.specs.defaults)
+    values = as_params(synth.specs.defaults)
     noise = synth.noise(jnp.arange(16_000), jnp.int32(1), 0, jnp.float32)
     exact = {key: float(value) for key, value in values.items()}
     wanted = oracle(name, exact, 32_000, 16_000, np.asarray(noise, float))
@@ -173,7 +170,7 @@ def test_synths_are_their_equations_at_another_rate(name, error_db):
 SNARE = Snare808(RATE)
 FADE, GAP = 88, 151  # 2 ms; a fade and a sub-block less one
 PATCHES = [
-    float32(load_preset(name, SNARE)) for name in ("808_snare_1", "808_open_snare")
+    as_params(load_preset(name, SNARE)) for name in ("808_snare_1", "808_open_snare")
 ]
 
 
@@ -304,7 +301,7 @@ def test_the_published_loss_and_its_gradients(golden, precision, tolerance):
 def test_hits_as_close_as_they_may_be_play_the_same_in_any_blocks(rate, error_db):
     """The second of two hits may fall anywhere in a sub-block, and in its fade."""
     synth = SimpleDrumSynth(rate)
-    values = {k: jnp.float32(v) for k, v in synth.specs.defaults.items()}
+    values = as_params(synth.specs.defaults)
     gap = min_gap_samples(rate)
     step = jax.jit(synth.step)
 

@@ -1,5 +1,7 @@
 """Training: what is learned, what is kept, and that it can be repeated."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,9 +10,8 @@ import pytest
 from jaxsnare.audio import write_audio
 from jaxsnare.drummer import practice
 from jaxsnare.features.normalise import Normaliser
-from jaxsnare.mapping import make_mapping
+from jaxsnare.mapping import MapParams, make_mapping
 from jaxsnare.presets import read_preset
-from jaxsnare.remapper import MapParams
 from jaxsnare.synths import Snare808
 from jaxsnare.train import (
     Examples,
@@ -197,7 +198,8 @@ def test_hits_of_another_rate_or_window_are_refused(hits):
         ValueError, match="windows of 256 samples and the recipe of 512"
     ):
         train(hits, SYNTH, PRESET, Recipe(window=512))
+    values: Any = PRESET.values
     with pytest.raises(TypeError, match="preset is a dict; wanted: values and damping"):
-        train(hits, SYNTH, dict(PRESET.values))  # type: ignore
+        train(hits, SYNTH, values)
     with pytest.raises(ValueError, match="window is 32 samples; at 192000 Hz it must"):
         listen(["any"], 192_000, window=32)

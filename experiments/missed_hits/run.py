@@ -18,7 +18,6 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import jax.numpy as jnp
 import numpy as np
 import soundfile
 from score import GAINS_DB, Performance, Score, judge, performances, sums
@@ -26,6 +25,7 @@ from score import GAINS_DB, Performance, Score, judge, performances, sums
 from jaxsnare.audio import read_audio_native
 from jaxsnare.detector import HIT_SPECS, HitDetector
 from jaxsnare.onset import ONSET_SPECS, OnsetDetector, find_onsets
+from jaxsnare.params import as_params
 
 SETTINGS = Path(__file__).parent / "settings.json"
 PUBLISHED = {
@@ -50,7 +50,7 @@ Detect = Callable[[np.ndarray, int, Performance], np.ndarray]
 
 
 def ours(detector: type, settings: dict[str, float]) -> Detect:
-    params = {name: jnp.float32(value) for name, value in settings.items()}
+    params = as_params(settings)
     return lambda audio, rate, _: find_onsets(detector(rate), params, audio)
 
 

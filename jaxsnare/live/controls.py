@@ -54,21 +54,25 @@ class Controls:
     `set` may be called from any thread at any time: the engine's vector is replaced
     whole, so a block sees all of a change or nothing of it. Not active: the knobs of a
     model that does not play (yet); turning them is heard once they `take_over`.
+    Raises ValueError for a model whose step is not the one that the engine compiled.
     """
 
     def __init__(self, engine: Engine, model: Model, active: bool = True) -> None:
-        self.engine = engine
+        playing = engine.remapper
+        needed = model.remapper(playing.sample_rate, playing.running_normaliser)
+        if needed != playing:
+            raise ValueError(
+                "that model has another synth, range, window or mapping than the "
+                "engine, which cannot play it"
+            )
+        self.engine, self.model = engine, model
+        self.specs = control_specs(model)
         self._active = active
         self._lock = Lock()
-        self._use(model)
+        self._base = engine.pack(model.params())
+        self._places = self._find_places()
         self._values = {s.name: s.default for s in self.specs}
         self._send()
-
-    def _use(self, model: Model) -> None:
-        self.model = model
-        self.specs = control_specs(model)
-        self._base = self.engine.pack(model.params())
-        self._places = self._find_places()
 
     def _find_places(self) -> dict[str, int]:
         index = self.engine.index
@@ -130,25 +134,6 @@ class Controls:
             usual = {name: self.specs[name].default for name in PLAY_SPECS.names}
             self._values |= usual | turned
             self._active = True
-            self._send()
-
-    def load(self, model: Model) -> None:
-        """Play another model of the same shapes from the next block on.
-
-        How it is played stays (sensitivity, mix, ...); its preset, damping and
-        detector settings come along. ValueError if it needs another compiled step.
-        """
-        remapper = self.engine.remapper
-        other = model.remapper(remapper.sample_rate, remapper.running_normaliser)
-        if other != remapper:
-            raise ValueError(
-                "that model has another synth, range, window or mapping than the one "
-                "that plays, and cannot take its place without being compiled"
-            )
-        with self._lock:
-            turned = self._turned()
-            self._use(model)
-            self._values = {s.name: s.default for s in self.specs} | turned
             self._send()
 
     def preset(self) -> dict[str, dict[str, float]]:

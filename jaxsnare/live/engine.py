@@ -119,8 +119,8 @@ def _flat(x: Any, refused: Any, out: RemapOut) -> Any:
 
     Facts, audio, synth, a row for each sub-block's hit, triggers.
     """
-    signals, hits = out
-    rows = [hits.features, hits.modulation, hits.values, hits.level_db[:, None]]
+    signals, hits, level_db = out
+    rows = [*hits, level_db[:, None]]
     rows = jnp.concatenate(rows, axis=-1)
     sound = jnp.concatenate([signals.audio, signals.synth, jnp.ravel(rows)])
     facts = [
