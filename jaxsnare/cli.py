@@ -1,7 +1,8 @@
 """The command line: what can be typed, and how it fails.
 
 What can be given is declared in `options`. What the commands do is in `commands`,
-`listings`, `demo` and `live.commands`, which are imported when a command runs.
+`listings`, `export`, `demo` and `live.commands`, which are imported when a command
+runs.
 """
 
 import argparse
@@ -79,6 +80,12 @@ COMMANDS = {
     ),
     "show": _Command(
         "listings", "what is in a trained model", options.show, "my_snare"
+    ),
+    "export": _Command(
+        "export",
+        "a model for other programs: TorchScript for the TorchDrum plugin, StableHLO",
+        options.export,
+        "my_snare my_snare.pt --format torchscript",
     ),
     "presets": _Command(
         "listings", "the presets that ship", options.presets, "--synth Snare808"

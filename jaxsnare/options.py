@@ -302,6 +302,22 @@ def show(parser: Parser) -> None:
     parser.add_argument("model", type=Path, metavar="MODEL", help="a trained model")
 
 
+def export(parser: Parser) -> None:
+    parser.add_argument("model", type=Path, metavar="MODEL", help="a trained model")
+    parser.add_argument(
+        "output", type=Path, metavar="OUT", help="file to make, .pt or .npz"
+    )
+    parser.add_argument(
+        "--format",
+        choices=("torchscript", "stablehlo"),
+        required=True,
+        help="torchscript: the mapping, as the TorchDrum plugin loads it (.pt, needs "
+        "PyTorch); stablehlo: the whole live step (.npz)",
+    )
+    _range(parser, "--block", "of the step in StableHLO", 1, 8192, "samples", 64)
+    _overwrite(parser)
+
+
 def presets(parser: Parser) -> None:
     parser.add_argument("--synth", help="only those of this synth")
 

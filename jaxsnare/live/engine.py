@@ -161,7 +161,7 @@ class Engine:
         if self.packing.dtypes != [np.dtype(np.float32)]:
             raise TypeError(f"params must be float32, got {self.packing.dtypes}")
         self._state_packing = Packing(state)
-        self._start = self._state_packing.pack(state)
+        self.start = self._state_packing.pack(state)
         self.vector = self.pack(params)
         self._names = Names(remapper.features.names, remapper.specs.names)
         features, values = map(len, self._names)
@@ -196,24 +196,23 @@ class Engine:
 
     @property
     def _arguments(self) -> Any:
-        return self._once, self._placed, self._start, np.zeros(self.block, np.float32)
+        return self._once, self._placed, self.start, np.zeros(self.block, np.float32)
+
+    def step(self, vector: Any, state: Any, x: Any) -> tuple[Any, Any]:
+        """What is compiled: one block, with params and state packed as `start` is."""
+        refused = ~jnp.isfinite(x).all()
+        x = jnp.where(refused, 0.0, x)
+        params = self.packing.unpack((vector,))
+        state, out = self.remapper.step(params, self._state_packing.unpack(state), x)
+        return self._state_packing.pack(state), _flat(x, refused, out)
 
     def _compile(self) -> Any:
-        def step(vector, state, x):
-            refused = ~jnp.isfinite(x).all()
-            x = jnp.where(refused, 0.0, x)
-            params = self.packing.unpack((vector,))
-            state, out = self.remapper.step(
-                params, self._state_packing.unpack(state), x
-            )
-            return self._state_packing.pack(state), _flat(x, refused, out)
-
         def loop(once, vector, state, x):
             """The step as a loop, taken once: see `settle`."""
             size = FACTS + 3 * self.block + np.prod(self._rows)
             start = state, jnp.zeros(size, x.dtype)
             return jax.lax.fori_loop(
-                0, once, lambda _, carry: step(vector, carry[0], x), start
+                0, once, lambda _, carry: self.step(vector, carry[0], x), start
             )
 
         lowered = jax.jit(loop, donate_argnums=2).lower(*self._arguments)
@@ -226,7 +225,7 @@ class Engine:
 
     def _read(self, program: bytes) -> Any:
         arguments = jax.tree.structure((self._arguments, {}))
-        results = jax.tree.structure((self._start, 0))
+        results = jax.tree.structure((self.start, 0))
         return serialize_executable.deserialize_and_load(program, arguments, results)
 
     @property
@@ -241,7 +240,7 @@ class Engine:
 
     def forget(self) -> None:
         """Back to silence; the clock goes on."""
-        self._state = tuple(jnp.copy(v) for v in self._start)
+        self._state = tuple(jnp.copy(v) for v in self.start)
         self._stale_ranges = False
 
     def take_over(self, other: "Engine") -> None:
@@ -249,7 +248,7 @@ class Engine:
 
         Its sounding voice stays with it. Call it between blocks.
         """
-        mine, theirs = self._unpacked(self._start), other._unpacked(other._state)
+        mine, theirs = self._unpacked(self.start), other._unpacked(other._state)
         kept = min(len(mine.history), len(theirs.history))
         history = mine.history.copy()
         history[len(history) - kept :] = theirs.history[len(theirs.history) - kept :]
@@ -276,7 +275,7 @@ class Engine:
         self._stale_ranges = True
 
     def _fresh_ranges(self) -> None:
-        running = self._unpacked(self._start).running
+        running = self._unpacked(self.start).running
         state = self._unpacked(self._state)._replace(running=running)
         self._state = self._state_packing.pack(state, np)
         self._stale_ranges = False

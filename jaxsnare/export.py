@@ -1,0 +1,144 @@
+"""Models for other programs: TorchScript for the TorchDrum plugin, and StableHLO."""
+
+import argparse
+import json
+import os
+import secrets
+import warnings
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.export
+import numpy as np
+
+from jaxsnare.live.engine import FACTS, Engine
+from jaxsnare.model import Model
+from jaxsnare.terminal import Answer, check_file
+
+SUFFIXES = {"torchscript": ".pt", "stablehlo": ".npz"}
+"""Of the files, by format."""
+
+PLUGIN_FEATURES, PLUGIN_PARAMETERS = 3, 14
+
+
+def _whole(path: Path, write: Callable[[Path], Any]) -> None:
+    """Let a file be written, and put it in its place once it is whole."""
+    part = path.with_name(f".{secrets.token_hex(8)}{path.suffix}")
+    try:
+        write(part)
+        os.replace(part, path)
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be written: {error.strerror}") from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def save_torchscript(model: Model, path: str | Path) -> None:
+    """Write the mapping of a model as a file that the TorchDrum plugin loads.
+
+    The file maps onset features [1, 3], normalised to 0..1, to [2, 14]: the damped
+    modulation, clipped to -1..1, and the preset in the unit interval. The features of
+    the reference hit, from which the differences count, are subtracted inside.
+
+    Raises ValueError for a model that the plugin does not know (it plays Snare808,
+    from three onset features) and where PyTorch is not installed.
+    """
+    shape = len(model.features.names), len(model.specs)
+    if shape != (PLUGIN_FEATURES, PLUGIN_PARAMETERS):
+        raise ValueError(
+            f"the plugin plays {PLUGIN_PARAMETERS} parameters from {PLUGIN_FEATURES} "
+            f"onset features; this model of {type(model.synth).__name__} has "
+            f"{shape[1]} from {shape[0]}"
+        )
+    try:
+        import torch  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        raise ValueError(
+            "TorchScript is written by PyTorch, which is not installed: "
+            'pip install "jaxsnare[torchdrum]"'
+        ) from None
+    from jaxsnare.torchdrum import plugin_mapping
+
+    with warnings.catch_warnings():  # deprecated, but what the plugin reads
+        warnings.simplefilter("ignore", FutureWarning)
+        script = torch.jit.script(plugin_mapping(model))
+    _whole(Path(path), lambda part: script.save(str(part)))
+
+
+def save_stablehlo(model: Model, path: str | Path, block: int = 64) -> None:
+    """Write the whole live step as StableHLO (`jax.export`), for a block length.
+
+    The file is an archive of NumPy arrays: `program`, the serialized function
+    `step(params, state, x[block]) -> (state, out)`; `params` and `state_0`, `state_1`,
+    ..., what it starts with; `record`, JSON that tells rate, block, where each knob
+    lies in `params` and each signal in `out`. `load_stablehlo` reads it.
+
+    Raises ValueError for a block length that no engine plays, and where flatbuffers
+    is not installed.
+    """
+    try:
+        import flatbuffers  # noqa: F401
+    except ImportError:
+        raise ValueError(
+            "StableHLO is written with flatbuffers, which is not installed: "
+            'pip install "jaxsnare[stablehlo]"'
+        ) from None
+    engine = Engine(model.remapper(), model.params(), block)
+    start = engine.vector, engine.start, np.zeros(block, np.float32)
+    program = jax.export.export(jax.jit(engine.step))(*start)
+    places = engine.index
+    synth = FACTS + block
+    record = {
+        "sample_rate": model.sample_rate,
+        "block": block,
+        "params": {k: int(v) for k, v in (places.play | places.onset).items()},
+        "out": {"audio": [FACTS, synth], "synth": [synth, synth + block]},
+    }
+    texts = {"program": program.serialize(), "record": json.dumps(record).encode()}
+    arrays = {
+        "params": engine.vector,
+        **{name: np.frombuffer(text, np.uint8) for name, text in texts.items()},
+        **{f"state_{k}": np.asarray(v) for k, v in enumerate(engine.start)},
+    }
+    _whole(Path(path), lambda part: np.savez(part, allow_pickle=False, **arrays))
+
+
+class Exported(NamedTuple):
+    """A live step read from StableHLO."""
+
+    step: Callable[..., Any]  # (params, state, x[block]) -> (state, out)
+    params: np.ndarray
+    state: tuple[np.ndarray, ...]
+    record: dict[str, Any]
+
+
+def load_stablehlo(path: str | Path) -> Exported:
+    """Read what `save_stablehlo` wrote. ValueError for any other file."""
+    try:
+        with np.load(path) as arrays:
+            program = jax.export.deserialize(bytearray(arrays["program"].tobytes()))
+            record = json.loads(arrays["record"].tobytes())
+            count = sum(name.startswith("state_") for name in arrays.files)
+            state = tuple(arrays[f"state_{k}"] for k in range(count))
+            return Exported(program.call, arrays["params"], state, record)
+    except (KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path}: is no exported live step: {error}") from None
+
+
+def run_export(args: argparse.Namespace) -> Answer:
+    """The command: one file, whole or not at all."""
+    output: Path = args.output
+    check_file(output, args.overwrite, (SUFFIXES[args.format],))
+    model = Model.load(args.model)
+    if args.format == "torchscript":
+        save_torchscript(model, output)
+        what = "the mapping, for the TorchDrum plugin"
+    else:
+        save_stablehlo(model, output, args.block)
+        what = f"the live step for {args.block} samples at {model.sample_rate} Hz"
+    size = output.stat().st_size
+    data = {"output": str(output), "format": args.format, "bytes": size}
+    return Answer(data, f"{output}: {what}, {size / 1024:.0f} KiB")

@@ -1,0 +1,48 @@
+"""A model's mapping as a PyTorch module, as the TorchDrum plugin loads it."""
+
+import jax
+import numpy as np
+import torch  # pyright: ignore[reportMissingImports]
+from torch import Tensor, nn  # pyright: ignore[reportMissingImports]
+
+from jaxsnare.model import Model
+
+
+class PluginMapping(nn.Module):
+    """Normalised onset features [1, 3] to modulation and preset [2, 14]."""
+
+    def __init__(
+        self, network: nn.Module, centre: Tensor, damping: Tensor, preset: Tensor
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("centre", centre)
+        self.register_buffer("damping", damping)
+        self.register_buffer("preset", preset)
+
+    def forward(self, features: Tensor) -> Tensor:
+        modulation = self.damping * self.network(features - self.centre)
+        return torch.cat([modulation.clamp(-1.0, 1.0), self.preset], dim=0)
+
+
+def plugin_mapping(model: Model) -> PluginMapping:
+    """The mapping of a model, its weights copied."""
+    params = model.map_params()
+    dense = [layer for _, layer in sorted(model.weights["layers"].items())]
+    modules: list[nn.Module] = []
+    for layer in dense:
+        kernel = _tensor(layer["kernel"]).T.contiguous()
+        linear = nn.Linear(kernel.shape[1], kernel.shape[0], bias="bias" in layer)
+        linear.weight = nn.Parameter(kernel)
+        if "bias" in layer:
+            linear.bias = nn.Parameter(_tensor(layer["bias"]))
+        norm = nn.LayerNorm(kernel.shape[0], eps=1e-5, elementwise_affine=False)
+        modules += [linear, norm, nn.ReLU()]
+    end = nn.Tanh() if model.mapping.hidden else nn.Hardtanh()
+    network = nn.Sequential(*modules[:-2], end)
+    rows = (params.centre, params.damping, params.preset)
+    return PluginMapping(network, *(_tensor(row)[None] for row in rows)).eval()
+
+
+def _tensor(values: jax.Array) -> Tensor:
+    return torch.tensor(np.asarray(values))

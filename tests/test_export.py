@@ -1,0 +1,91 @@
+"""Models in other programs' formats, read back and compared with ours."""
+
+import json
+import sys
+import warnings
+from dataclasses import replace
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import pytest
+
+from jaxsnare.cli import main
+from jaxsnare.drummer import practice
+from jaxsnare.export import load_stablehlo, save_stablehlo, save_torchscript
+from jaxsnare.live.engine import Engine
+from jaxsnare.mapping import map_features
+
+
+@pytest.mark.parametrize("hidden", [(), (32,), (64, 64, 64)])
+def test_torchscript_maps_as_the_model_does(random_model, tmp_path, hidden):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    # loading is deprecated as saving is
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    model = random_model(hidden=hidden, init_std=2.0)
+    save_torchscript(model, tmp_path / "model.pt")
+    loaded = torch.jit.load(tmp_path / "model.pt")
+    params = model.map_params()
+    for features in np.random.default_rng(0).random((8, 3), np.float32):
+        got = loaded(torch.tensor(features[None])).detach().numpy()
+        wanted = map_features(model.mapping, model.specs, params, features)
+        assert got.shape == (2, 14)
+        np.testing.assert_allclose(got[0], np.clip(wanted.modulation, -1, 1), atol=1e-5)
+        np.testing.assert_allclose(got[1], params.preset, atol=1e-6)
+        assert np.abs(got[0]).max() > 0.5
+
+
+def test_stablehlo_plays_as_the_engine_does(random_model, tmp_path):
+    model = random_model()
+    save_stablehlo(model, tmp_path / "step.npz", block=128)
+    exported = load_stablehlo(tmp_path / "step.npz")
+    assert exported.record["sample_rate"] == 48_000
+    engine = Engine(model.remapper(), model.params(sensitivity=0.5), 128)
+    params, state = exported.params.copy(), exported.state
+    params[exported.record["params"]["sensitivity"]] = 0.5
+    audio = practice(48_000, seconds=3).audio
+    step, hits = jax.jit(exported.step), 0
+    first, last = exported.record["out"]["audio"]
+    for x in audio[: len(audio) // 128 * 128].reshape(-1, 128):
+        state, out = step(params, state, x)
+        played = engine.process(x)
+        hits += len(played.hits)
+        np.testing.assert_allclose(out[first:last], played.audio, atol=1e-5)
+    assert hits > 1
+
+
+def test_a_file_that_is_none_is_said(tmp_path):
+    (tmp_path / "step.npz").write_text("no archive")
+    with pytest.raises(ValueError, match=r"step\.npz: is no exported live step"):
+        load_stablehlo(tmp_path / "step.npz")
+
+
+def test_the_command_writes_one_file_or_none(
+    random_model, tmp_path, capsys, monkeypatch
+):
+    folder, out = tmp_path / "model", tmp_path / "out.npz"
+    random_model().save(folder)
+    asked = ["export", str(folder), str(out), "--format", "stablehlo", "--json"]
+    assert main([*asked, "--block", "32"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["bytes"] == out.stat().st_size
+    assert load_stablehlo(out).record["block"] == 32
+    assert main(asked) == 2
+    assert "out.npz exists already" in capsys.readouterr().err
+    wrong = ["export", str(folder), str(tmp_path / "out.pt"), "--format"]
+    assert main([*wrong, "stablehlo"]) == 2
+    assert "allowed: .npz" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert main([*wrong, "torchscript"]) == 2
+    error = capsys.readouterr().err
+    assert 'pip install "jaxsnare[torchdrum]"' in error
+    assert error.count("\n") == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"model", "out.npz"}
+
+
+def test_the_plugin_plays_only_the_snare(random_model, tmp_path):
+    model = random_model()
+    others = model.features.names[:2]
+    smaller = replace(model, features=SimpleNamespace(names=others))
+    with pytest.raises(ValueError, match="has 14 from 2"):
+        save_torchscript(smaller, tmp_path / "model.pt")
