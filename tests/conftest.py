@@ -1,16 +1,26 @@
 """Strict numerics for every test, and where the shared data lies."""
 
 import os
+import platform
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
+ROOT = Path(__file__).resolve().parents[1]
+
+# Half of the time goes into compiling: what one run compiled serves the next, and the
+# processes that tests start. By machine: what is compiled may not run on another.
+CACHE = ROOT / ".pytest_cache" / (platform.node() or "local")
+for setting, value in {
+    "jax_compilation_cache_dir": str(CACHE),
+    "jax_persistent_cache_min_compile_time_secs": 0.2,
+}.items():
+    os.environ[setting.upper()] = str(value)
+    jax.config.update(setting, value)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def find_shared() -> Path | None:
