@@ -24,9 +24,9 @@ from jaxsnare.live.engine import Engine
 from jaxsnare.mapping import make_mapping
 from jaxsnare.model import Model
 from jaxsnare.params import unknown
-from jaxsnare.presets import read_preset
+from jaxsnare.presets import read_preset, usual_preset
 from jaxsnare.remapper import remap
-from jaxsnare.synths import SYNTHS, Snare808, render
+from jaxsnare.synths import Synth, find_synth, render, synth_names
 
 RATE = 44_100
 BATCHES = (16, 64)
@@ -36,26 +36,32 @@ LIVE_RATE = 48_000
 HITS_PER_SECOND = 8
 CLICK_S = 0.5
 DEFAULT_SECONDS = 3.0
+USUAL = "Snare808"
+Kinds = Sequence[type[Synth]]
 
 
 def run(
     kind: str,
     seconds: float | None = None,
     progress: Callable[[str], Any] | None = None,
+    synth: str | None = None,
     **options: Any,
 ) -> dict[str, Any]:
     """Run a benchmark: "train", "render" or "live".
 
     seconds: time to spend measuring each figure (live: length of what is played).
-    progress: called with the name of what is measured next. options: of "live": blocks
-    (samples), rate (Hz), stream (whether to play through the sound device as well).
+    progress: called with the name of what is measured next. synth: as for `find_synth`
+    (None: Snare808, "render": all). options: of "live": blocks (samples), rate (Hz),
+    stream (whether to play through the sound device as well).
     Returns plain values; times are medians in ms.
     """
     measures = {"train": _train, "render": _render, "live": _live}
     if kind not in measures:
         raise ValueError(unknown("benchmark", kind, KINDS))
     progress = progress or _say_nothing
-    figures = measures[kind](seconds or DEFAULT_SECONDS, progress, **options)
+    names = [synth] if synth else synth_names() if kind == "render" else [USUAL]
+    kinds = [find_synth(name) for name in names]
+    figures = measures[kind](seconds or DEFAULT_SECONDS, progress, kinds, **options)
     return {
         "benchmark": kind,
         **figures,
@@ -88,15 +94,15 @@ def median_ms(function: Any, *arguments: Any, seconds: float) -> float:
     return round(1e3 * float(np.median(times)), 2)
 
 
-def _untrained() -> Model:
-    """mlp + Snare808 with the weights that a training starts from."""
-    synth = Snare808(sample_rate=RATE)
+def _untrained(kind: type[Synth]) -> Model:
+    """mlp + a synth with the weights that a training starts from."""
+    synth = kind(sample_rate=RATE)
     features = OnsetFeatures(RATE)
     mapping = make_mapping("mlp", len(features.names), len(synth.specs))
     return Model(
         synth,
         synth.specs,
-        read_preset("808_snare_1", synth),
+        read_preset(usual_preset(synth), synth),
         mapping,
         mapping.init(jax.random.key(0)),
         features,
@@ -106,9 +112,11 @@ def _untrained() -> Model:
     )
 
 
-def _train(seconds: float, progress: Callable[[str], Any]) -> dict[str, Any]:
-    """A training step of mlp + Snare808 + 7 features, and what it is made of."""
-    model = _untrained()
+def _train(
+    seconds: float, progress: Callable[[str], Any], kinds: Kinds
+) -> dict[str, Any]:
+    """A training step of mlp + synth + 7 features, and what it is made of."""
+    model = _untrained(kinds[0])
     synth, specs, target = model.synth, model.specs, TargetFeatures(RATE)
     problem = train.Problem(synth, specs, model.mapping, target)
     weights = model.weights
@@ -153,11 +161,13 @@ def _train(seconds: float, progress: Callable[[str], Any]) -> dict[str, Any]:
     return {"sample_rate": RATE, "steps": rows}
 
 
-def _render(seconds: float, progress: Callable[[str], Any]) -> dict[str, Any]:
+def _render(
+    seconds: float, progress: Callable[[str], Any], kinds: Kinds
+) -> dict[str, Any]:
     """One second of every synth, and the whole chain, against real time."""
     rows = []
-    for name, kind in SYNTHS.items():
-        progress(f"render {name}")
+    for kind in kinds:
+        progress(f"render {kind.__name__}")
         synth = kind(sample_rate=RATE)
         values = synth.specs.pack(synth.specs.defaults)
 
@@ -170,7 +180,7 @@ def _render(seconds: float, progress: Callable[[str], Any]) -> dict[str, Any]:
         together = median_ms(jax.jit(jax.vmap(one)), many, seconds=seconds)
         rows.append(
             {
-                "synth": name,
+                "synth": kind.__name__,
                 "render_ms": alone,
                 "times_real_time": round(1e3 / alone),
                 "batch": batch,
@@ -179,7 +189,7 @@ def _render(seconds: float, progress: Callable[[str], Any]) -> dict[str, Any]:
             }
         )
     progress("remap")
-    audio, model = groove(RATE).audio, _untrained()
+    audio, model = groove(RATE).audio, _untrained(kinds[0])
     remapper, params = model.remapper(), model.params()
     taken = median_ms(lambda: remap(remapper, params, audio).audio, seconds=seconds)
     lasts = 1e3 * len(audio) / RATE
@@ -193,12 +203,13 @@ def _render(seconds: float, progress: Callable[[str], Any]) -> dict[str, Any]:
 def _live(
     seconds: float,
     progress: Callable[[str], Any],
+    kinds: Kinds,
     blocks: Sequence[int] = LIVE_BLOCKS,
     rate: int = LIVE_RATE,
     stream: bool = False,
 ) -> dict[str, Any]:
     """The live step at several block lengths, with hits at 8 per second."""
-    model = _untrained()
+    model = _untrained(kinds[0])
     audio = _strokes(seconds, rate)
     rows, streams = [], []
     for block in blocks:

@@ -29,7 +29,7 @@ from jaxsnare.features import TargetFeatures
 from jaxsnare.model import Model, check_destination
 from jaxsnare.onset import pre_roll_samples
 from jaxsnare.params import ParamSet, as_params
-from jaxsnare.presets import Preset, parse_preset, preset_names, read_preset
+from jaxsnare.presets import Preset, parse_preset, read_preset, usual_preset
 from jaxsnare.remapper import PLAY_SPECS, Remapped, remap
 from jaxsnare.report import FULL_NAMES, save_report
 from jaxsnare.synths import Synth, find_synth, render
@@ -78,9 +78,8 @@ def given_onset(args: argparse.Namespace, detector: str) -> dict[str, float]:
 
 def chosen_preset(args: argparse.Namespace, synth: Synth) -> Preset:
     """The preset with the changes of --set and --damping."""
-    fits = preset_names(synth)
-    usual = "808_snare_1" if "808_snare_1" in fits else "default"
-    preset = read_preset(usual if args.preset is None else args.preset, synth)
+    name = usual_preset(synth) if args.preset is None else args.preset
+    preset = read_preset(name, synth)
     damping = dict(getattr(args, "damping", ()))
     return changed(preset, synth.specs, dict(args.set), damping)
 

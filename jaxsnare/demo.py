@@ -21,8 +21,8 @@ from jaxsnare.commands import (
 )
 from jaxsnare.drummer import Performance, groove, practice
 from jaxsnare.model import put_in_place
-from jaxsnare.presets import read_preset
-from jaxsnare.synths import Snare808
+from jaxsnare.presets import read_preset, usual_preset
+from jaxsnare.synths import find_synth
 from jaxsnare.terminal import (
     Answer,
     check_folder,
@@ -34,7 +34,6 @@ from jaxsnare.terminal import (
 from jaxsnare.train import Recipe, listen
 
 SAMPLE_RATE = 48_000
-PRESET = "808_snare_1"
 MIX = 0.5
 EPOCHS = 30  # what fits into a minute beside compiling, on two cores
 FULL_EPOCHS = Recipe().epochs
@@ -89,7 +88,8 @@ def check_out(out: Path, overwrite: bool) -> None:
 def make_demo(args: argparse.Namespace, folder: Path, out: Path) -> Answer:
     """Make the files in a folder that will become `out`."""
     started = time.monotonic()
-    synth = Snare808(SAMPLE_RATE)
+    synth = find_synth(args.synth)(SAMPLE_RATE)
+    preset = usual_preset(synth)
     lesson, performance = practice(SAMPLE_RATE), groove(SAMPLE_RATE)
     write_audio(folder / "practice.wav", lesson.audio, SAMPLE_RATE)
     write_audio(folder / "input.wav", performance.audio, SAMPLE_RATE)
@@ -100,9 +100,10 @@ def make_demo(args: argparse.Namespace, folder: Path, out: Path) -> Answer:
             [folder / "practice.wav"], SAMPLE_RATE, recipe.window, progress=progress
         )
     training, epoch_seconds = train_with_bar(
-        args, hits, synth, read_preset(PRESET, synth), recipe
+        args, hits, synth, read_preset(preset, synth), recipe
     )
-    picture(training, folder / "report.png", f"Demo: {PRESET} follows a snare drum")
+    name = type(synth).__name__ if preset == "default" else preset
+    picture(training, folder / "report.png", f"Demo: {name} follows a snare drum")
     model, record = training.model, training.model.training
     # The record names the folder that stays, not the one it was made in.
     record["sources"] = [str(out / "practice.wav")]

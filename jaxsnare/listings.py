@@ -15,12 +15,12 @@ from jaxsnare.component import run_blocks
 from jaxsnare.data import cut_hits
 from jaxsnare.detector import detector_specs, find_detector
 from jaxsnare.features import OnsetFeatures, TargetFeatures
-from jaxsnare.model import RECORD, Model
+from jaxsnare.model import RECORD, SOURCE, Model
 from jaxsnare.onset import find_onsets, pre_roll_samples
 from jaxsnare.params import as_params
 from jaxsnare.presets import preset_names, read_preset
 from jaxsnare.report import FULL_NAMES, save_onsets
-from jaxsnare.synths import SYNTHS, find_synth
+from jaxsnare.synths import Synth, find_synth, source_of, synth_names
 from jaxsnare.terminal import (
     Answer,
     check_file,
@@ -150,7 +150,7 @@ def run_show(args: argparse.Namespace) -> Answer:
     parts = [
         f"{args.model}: {type(model.synth).__name__} at {model.sample_rate} Hz, "
         f"{hidden} -> {model.mapping.outputs} ({weights} weights), "
-        f"listens {plural(model.features.window, 'sample')}",
+        f"listens {plural(model.features.window, 'sample')}{code_words(model)}",
         trained_words(model.training),
         table(preset),
         table(heard),
@@ -159,6 +159,13 @@ def run_show(args: argparse.Namespace) -> Answer:
     if "test" in model.training:
         parts.append(follows(model.training["test"]))
     return Answer(data, "\n\n".join(parts))
+
+
+def code_words(model: Model) -> str:
+    """That a synth is code of its model, which runs when the model is loaded."""
+    if source_of(type(model.synth)) is None:
+        return ""
+    return f"\nIts synth is the code in {SOURCE}, which runs when the model is loaded."
 
 
 def trained_words(record: dict[str, Any]) -> str:
@@ -173,11 +180,23 @@ def trained_words(record: dict[str, Any]) -> str:
     )
 
 
+def listed_synths(args: argparse.Namespace) -> list[type[Synth]]:
+    """The one that was asked for, or all; an installed one that fails is noted."""
+    if args.synth:
+        return [find_synth(args.synth)]
+    kinds = []
+    for name in synth_names():
+        try:
+            kinds.append(find_synth(name))
+        except ValueError as error:
+            note(args, f"{error}")
+    return kinds
+
+
 def run_presets(args: argparse.Namespace) -> Answer:
-    synths = [find_synth(args.synth)] if args.synth else list(SYNTHS.values())
     data: dict[str, Any] = {}
     rows = [["preset", "synth", "damping (1 where not named)"]]
-    for kind in synths:
+    for kind in listed_synths(args):
         synth = kind(48_000)
         for name in [*preset_names(synth), "default"]:
             preset = read_preset(name, synth)
@@ -193,15 +212,15 @@ def run_presets(args: argparse.Namespace) -> Answer:
 
 def run_synths(args: argparse.Namespace) -> Answer:
     data, parts = {}, []
-    for name, kind in SYNTHS.items():
-        specs = kind(args.rate).specs
+    for kind in listed_synths(args):
+        name, specs = kind.__name__, kind(args.rate).specs
         data[name] = specs.table()
         rows = [["parameter", "unit", "range", "default", "scale"]]
         rows += [
             [s.name, s.unit, f"{s.lo:g} to {s.hi:g}", f"{s.default:g}", s.scale]
             for s in specs
         ]
-        words = (kind.__doc__ or "").splitlines()[0]
+        words = next(iter((kind.__doc__ or "").splitlines()), "")
         parts.append(f"{name}: {words}\n{table(rows)}")
     return Answer(data, "\n\n".join(parts))
 
@@ -216,5 +235,6 @@ def run_bench(args: argparse.Namespace) -> Answer:
 
         settle()
         options = {"blocks": args.blocks, "rate": args.rate, "stream": args.stream}
+    options["synth"] = args.synth
     result = bench.run(args.kind, args.seconds, progress, **options)
     return Answer(result, bench.text(result))

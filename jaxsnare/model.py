@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import tempfile
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +22,15 @@ from jaxsnare.features import OnsetFeatures
 from jaxsnare.features.normalise import Normaliser
 from jaxsnare.gate import SIZE, Gate, open_gate
 from jaxsnare.mapping import MapParams, Mapping
-from jaxsnare.params import ParamSet, as_params
+from jaxsnare.params import ParamSet, as_params, unknown
 from jaxsnare.presets import Preset, parse_preset
 from jaxsnare.remapper import PLAY_SPECS, RemapParams, Remapper
-from jaxsnare.synths import Synth, find_synth
+from jaxsnare.synths import Synth, name_of, package_of, source_of, synth_names
+from jaxsnare.synths.registry import load_synth, named_synth, read_source
 
 FORMAT = 1
-RECORD, WEIGHTS = "model.json", "weights.npz"
-OWN_FILES = {RECORD, WEIGHTS, "report.png"}
+RECORD, WEIGHTS, SOURCE = "model.json", "weights.npz", "synth.py"
+OWN_FILES = {RECORD, WEIGHTS, SOURCE, "report.png"}
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,10 @@ class Model:
     `play` are knobs of PLAY_SPECS that are not at their default (the trim of a
     calibrated microphone); `training` is a record for people;
     `gate` tells the drum's hits from what else is heard.
+
+    The source of a synth that came from a file is saved with the model, so that it
+    plays wherever it is taken to. To load such a model runs that source: load models
+    of others only if you would run their programs.
     """
 
     synth: Synth
@@ -123,6 +128,9 @@ class Model:
         try:
             (new / RECORD).write_text(json.dumps(self._record(), indent=2) + "\n")
             np.savez(new / WEIGHTS, allow_pickle=False, **flatten(self.weights))
+            file = source_of(type(self.synth))
+            if file is not None:
+                (new / SOURCE).write_bytes(file.source)
             new.chmod(0o755)
             put_in_place(new, folder)
         except OSError as error:
@@ -137,11 +145,7 @@ class Model:
         return {
             "format": FORMAT,
             "versions": {"jaxsnare": __version__, "jax": jax.__version__},
-            "synth": {
-                "name": type(self.synth).__name__,
-                "sample_rate": self.sample_rate,
-                "noise": asdict(noise),
-            },
+            "synth": _synth_record(self.synth) | {"noise": asdict(noise)},
             "specs": self.specs.table(),
             "preset": self.preset.values,
             "damping": self.preset.damping,
@@ -175,6 +179,62 @@ class Model:
         except Exception as error:  # what is of another type may fail anywhere
             raise ValueError(f"model {folder}: {RECORD}: {error}") from error
         return model
+
+
+def _synth_record(synth: Synth) -> dict[str, Any]:
+    """How a synth is found again, and its settings."""
+    kind = type(synth)
+    record: dict[str, Any] = {"name": name_of(kind), "sample_rate": synth.sample_rate}
+    settings = {
+        f.name: getattr(synth, f.name)
+        for f in fields(synth)
+        if f.name not in ("sample_rate", "noise")
+    }
+    for name, value in settings.items():
+        if not isinstance(value, bool | int | float | str):
+            raise ValueError(
+                f"{name} of {kind.__name__} is a {type(value).__name__}; a model can "
+                "only keep settings that are numbers, words, True or False"
+            )
+    if settings:
+        record["settings"] = settings
+    file = source_of(kind)
+    if file is not None:
+        record["source"] = {"file": file.path.name, "sha256": file.sha256}
+    elif package := package_of(kind):
+        record["package"] = package
+    return record
+
+
+def _read_synth(folder: Path, record: dict[str, Any]) -> Synth:
+    """The synth of a record: one that is installed, or the saved source."""
+    name, source = record["name"], record.get("source")
+    if source is None:
+        try:
+            kind = named_synth(name)
+        except KeyError:
+            package = record.get("package", "")
+            came = f" (it came with the package {package})" if package else ""
+            raise _Wrong(f"{unknown('synth', name, synth_names())}{came}") from None
+    elif not (folder / SOURCE).is_file():
+        raise _Wrong(f"{SOURCE} is missing: it is the code of its synth {name}")
+    else:
+        file = read_source(folder / SOURCE)
+        if file.sha256 != source["sha256"]:
+            raise _Wrong(
+                f"{SOURCE} is not the code of {name} that it was trained with "
+                f"(SHA-256 {file.sha256[:12]}, not {source['sha256'][:12]}): put that "
+                "back, or train again with --synth FILE.py:NAME"
+            )
+        kind = load_synth(file, name)
+    settings = record.get("settings", {})
+    others = set(settings) - {f.name for f in fields(kind)}
+    if others:
+        raise _Wrong(
+            f"{RECORD}: its settings are not those of {name}: {', '.join(others)}"
+        )
+    noise = SeededNoise(**record["noise"])
+    return kind(sample_rate=record["sample_rate"], noise=noise, **settings)
 
 
 def put_in_place(new: Path, folder: Path) -> None:
@@ -241,9 +301,7 @@ def _read(folder: Path) -> Model:
     try:
         specs = ParamSet.from_table(record["specs"])
         made = record["synth"]
-        synth = find_synth(made["name"])(
-            sample_rate=made["sample_rate"], noise=SeededNoise(**made["noise"])
-        )
+        synth = _read_synth(folder, made)
         content = {"preset": record["preset"], "damping": record["damping"]}
         preset = parse_preset(content, specs)
         heard = dict(record["features"])
@@ -260,6 +318,8 @@ def _read(folder: Path) -> Model:
         play = {k: PLAY_SPECS.check_one(k, v) for k, v in record["play"].items()}
         training = dict(record["training"])
         gate = _gate(record.get("gate"))
+    except _Wrong:
+        raise
     except KeyError as error:
         raise _Wrong(f"{RECORD} lacks {error.args[0]!r}") from None
     except (TypeError, ValueError, AttributeError) as error:

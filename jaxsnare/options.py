@@ -114,10 +114,18 @@ def _hearing_knobs(parser: Parser, default: str = "") -> None:
     _knobs(parser, title, others, default)
 
 
-def _synth_options(parser: Parser) -> None:
+def _synth_option(parser: Any, default: str | None = "Snare808", words="") -> None:
+    usual = words or f"(default {default})"
     parser.add_argument(
-        "--synth", default="Snare808", help="see jaxsnare synths (default Snare808)"
+        "--synth",
+        default=default,
+        metavar="NAME|FILE.py:NAME",
+        help=f"one of jaxsnare synths, or a file of yours and the class in it {usual}",
     )
+
+
+def _synth_options(parser: Parser) -> None:
+    _synth_option(parser)
     parser.add_argument(
         "--preset",
         metavar="NAME|FILE",
@@ -158,6 +166,7 @@ def demo(parser: Parser) -> None:
         metavar="DIR",
         help="folder to make (default jaxsnare-demo)",
     )
+    _synth_option(parser)
     usual = "as many as make a short demo"
     _range(parser, "--epochs", "passes over the hits", 1, 100_000, usual=usual)
     _overwrite(parser)
@@ -319,10 +328,11 @@ def export(parser: Parser) -> None:
 
 
 def presets(parser: Parser) -> None:
-    parser.add_argument("--synth", help="only those of this synth")
+    _synth_option(parser, None, "(default all)")
 
 
 def synths(parser: Parser) -> None:
+    _synth_option(parser, None, "(default all)")
     _rate(parser, 48_000)
 
 
@@ -341,6 +351,7 @@ def bench(parser: Parser) -> None:
     parser.add_argument("kind", choices=kinds, help="what to measure")
     words = "time for each measurement"
     _range(parser, "--seconds", words, 0.1, 3600.0, "s", usual="enough")
+    _synth_option(parser, None, "(default Snare808; render: all)")
     live = parser.add_argument_group("live")
     live.add_argument(
         "--blocks",

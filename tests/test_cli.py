@@ -338,13 +338,13 @@ def test_presets_and_synths(answer, capsys):
 
 def test_bench_prints_what_the_benchmark_found(monkeypatch, capsys, answer):
     bench: Any = types.ModuleType("jaxsnare.bench")
-    bench.run = lambda kind, seconds, progress: {"kind": kind, "seconds": seconds}
+    bench.run = lambda kind, seconds, progress, synth: {"kind": kind, "synth": synth}
     bench.text = lambda result: f"measured {result['kind']}"
     monkeypatch.setitem(sys.modules, "jaxsnare.bench", bench)
     monkeypatch.setattr("jaxsnare.bench", bench, raising=False)
-    assert answer("bench", "train", "--seconds", 1)[0] == {
+    assert answer("bench", "train", "--synth", "FMDrumSynth")[0] == {
         "kind": "train",
-        "seconds": 1.0,
+        "synth": "FMDrumSynth",
     }
     assert main(["bench", "render"]) == 0
     assert capsys.readouterr().out == "measured render\n"

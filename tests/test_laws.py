@@ -32,7 +32,7 @@ from jaxsnare.mapping import MapParams, Mapping
 from jaxsnare.onset import ONSET_SPECS, OnsetDetector, Onsets
 from jaxsnare.params import ParamSet, ParamSpec
 from jaxsnare.remapper import PLAY_SPECS, RemapParams, Remapper
-from jaxsnare.synths import FMDrumSynth, SimpleDrumSynth, Snare808, ranges
+from jaxsnare.synths import SHIPPED, Snare808, find_synth, ranges
 
 RATE = 44_100
 LENGTH = 896
@@ -210,15 +210,14 @@ def table() -> dict[str, Row]:
             rests=False,
             time=False,
         ),
-        "Snare808": synth(Snare808(RATE)),
-        "SimpleDrumSynth": synth(SimpleDrumSynth(RATE)),
-        "FMDrumSynth": synth(FMDrumSynth(RATE)),
+        **{name: synth(find_synth(name)(RATE)) for name in SHIPPED},
         "Remapper": remapper(),
     }
 
 
 ROWS = table()
-LONG = ("Snare808", "FMDrumSynth", "Remapper")  # take long to compile
+# take long to compile
+LONG = ("Remapper", *(name for name in SHIPPED if name != "SimpleDrumSynth"))
 IN_TIME = [name for name, row in ROWS.items() if row.time]
 
 
@@ -337,8 +336,8 @@ def numpy(tree: Any) -> Any:
 
 def quick_rows() -> list[Any]:
     """All rows; what compiles for over ten seconds is marked slow."""
-    slow, long = pytest.mark.slow, ("Remapper", "Snare808", "FMDrumSynth")
-    return [pytest.param(n, marks=slow if n in long else ()) for n in ROWS]
+    slow = pytest.mark.slow
+    return [pytest.param(n, marks=slow if n in LONG else ()) for n in ROWS]
 
 
 def value_cases() -> list[Any]:

@@ -186,7 +186,7 @@ RECORDS = {
     "no centre": (put(None, "centre"), "model.json lacks 'centre'"),
     "no onset": (put(None, "onset"), "model.json lacks 'onset'"),
     "no training": (put(None, "training"), "model.json lacks 'training'"),
-    "unknown synth": (put("Snare909", "synth", "name"), "'Snare909': did you mean"),
+    "unknown synth": (put("Snare707", "synth", "name"), "'Snare707': did you mean"),
     "another synth": (put("FMDrumSynth", "synth", "name"), "not those of FMDrumSynth"),
     "a rate of text": (put("44100", "synth", "sample_rate"), "model.json: "),
     "a rate of 100": (

@@ -33,6 +33,11 @@ def preset_names(synth: Synth | None = None) -> list[str]:
     return [n for n in names if set(_shipped(n)["preset"]) == set(synth.specs.names)]
 
 
+def usual_preset(synth: Synth) -> str:
+    """The preset that is meant where none is named."""
+    return "808_snare_1" if "808_snare_1" in preset_names(synth) else "default"
+
+
 def _shipped(name: str) -> dict[str, Any]:
     return json.loads((resources.files(__name__) / f"{name}.json").read_text("utf-8"))
 

@@ -1,31 +1,41 @@
 """The synths that ship, and how one is found by name."""
 
-from jaxsnare.params import unknown
-from jaxsnare.synths.fm_drum import FMDrumSynth
-from jaxsnare.synths.simple_drum import SimpleDrumSynth
-from jaxsnare.synths.snare808 import Snare808
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from jaxsnare.synths.registry import (
+    SHIPPED,
+    find_synth,
+    name_of,
+    package_of,
+    source_of,
+    synth_names,
+)
 from jaxsnare.synths.synth import Synth, SynthState, render
 
-SYNTHS: dict[str, type[Synth]] = {
-    synth.__name__: synth for synth in (Snare808, SimpleDrumSynth, FMDrumSynth)
-}
-
-
-def find_synth(name: str) -> type[Synth]:
-    """The synth class of that name; ValueError that names the choices if none is."""
-    for known, synth in SYNTHS.items():
-        if known.lower() == name.lower():
-            return synth
-    raise ValueError(unknown("synth", name, list(SYNTHS)))
-
+if TYPE_CHECKING:
+    from jaxsnare.synths.fm_drum import FMDrumSynth
+    from jaxsnare.synths.simple_drum import SimpleDrumSynth
+    from jaxsnare.synths.snare808 import Snare808
 
 __all__ = [
-    "SYNTHS",
+    "SHIPPED",
     "FMDrumSynth",
     "SimpleDrumSynth",
     "Snare808",
     "Synth",
     "SynthState",
     "find_synth",
+    "name_of",
+    "package_of",
     "render",
+    "source_of",
+    "synth_names",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """A synth that ships is imported when it is used."""
+    if name in SHIPPED:
+        return getattr(import_module(SHIPPED[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
