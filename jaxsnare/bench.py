@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsnare import __version__, train
+from jaxsnare import __version__, fitting
 from jaxsnare.detector import HIT_SPECS
 from jaxsnare.drummer import SnareDrum, groove
 from jaxsnare.features import OnsetFeatures, TargetFeatures
@@ -118,35 +118,33 @@ def _train(
     """A training step of mlp + synth + 7 features, and what it is made of."""
     model = _untrained(kinds[0])
     synth, specs, target = model.synth, model.specs, TargetFeatures(RATE)
-    problem = train.Problem(synth, specs, model.mapping, target)
-    weights = model.weights
-    fixed = (model.map_params()._replace(weights=None), jnp.zeros(7), jnp.ones(7))
+    problem = fitting.Problem(synth, specs, model.mapping, target)
+    params = model.map_params()._replace(weights=None)
+    case = fitting.Case(params, jnp.zeros(7), jnp.ones(7), 5e-4, 20)
+    weights, case = jax.tree.map(lambda a: jnp.asarray(a)[None], (model.weights, case))
 
     def sounds(values):
         return render(synth, specs.unpack(values), samples=target.samples)
 
     def in_chunks(function):
-        return jax.jit(
-            lambda rows: jax.lax.map(function, rows, batch_size=train.AT_ONCE)
-        )
+        several = fitting.at_once()
+        return jax.jit(lambda rows: jax.lax.map(function, rows, batch_size=several))
 
     synth_only, features_only = in_chunks(sounds), in_chunks(target)
-    forward = jax.jit(lambda w, e: train.mean_loss(problem, w, fixed, e))
-    step = jax.jit(
-        lambda w, e, used: train.loss_and_gradient(problem, w, fixed, e, used)
-    )
+    forward = jax.jit(lambda w, e: fitting.mean_losses(problem, w, case, e))
+    step = jax.jit(lambda w, e: fitting.losses_and_gradients(problem, w, case, e))
     rows = []
     for batch in BATCHES:
         progress(f"training step, batch {batch}")
         rng = np.random.default_rng(0)
-        examples = train.Examples(
-            jnp.asarray(rng.uniform(0, 1, (batch, 3)), jnp.float32),
-            jnp.asarray(rng.normal(size=(batch, 7)), jnp.float32),
+        examples = fitting.Examples(
+            jnp.asarray(rng.uniform(0, 1, (1, batch, 3)), jnp.float32),
+            jnp.asarray(rng.normal(size=(1, batch, 7)), jnp.float32),
+            jnp.ones((1, batch), bool),
         )
         unit = jnp.asarray(rng.uniform(0.2, 0.8, (batch, len(specs))), jnp.float32)
         values = specs.to_physical(unit)
-        used = jnp.ones(batch, bool)
-        whole = median_ms(step, weights, examples, used, seconds=seconds)
+        whole = median_ms(step, weights, examples, seconds=seconds)
         ahead = median_ms(forward, weights, examples, seconds=seconds)
         audio = synth_only(values)
         rows.append(

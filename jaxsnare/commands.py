@@ -26,6 +26,7 @@ from jaxsnare.data import audio_files
 from jaxsnare.detector import DETECTORS, detector_specs
 from jaxsnare.dsp.noise import SeededNoise
 from jaxsnare.features import TargetFeatures
+from jaxsnare.interrupt import patient_ctrl_c
 from jaxsnare.model import Model, check_destination
 from jaxsnare.onset import pre_roll_samples
 from jaxsnare.params import ParamSet, as_params
@@ -42,12 +43,11 @@ from jaxsnare.terminal import (
     finite_peak,
     note,
     nothing_heard,
-    patient_ctrl_c,
     plural,
     progress_bar,
     table,
 )
-from jaxsnare.train import Recipe, Training, listen, train
+from jaxsnare.train import Job, Recipe, Training, listen, saved_state, train
 
 SHOWN_HITS = 32  # of a folder of hits, in the report
 TARGET = TargetFeatures(48_000)  # for names and units, which hold at any rate
@@ -126,8 +126,18 @@ def run_train(args: argparse.Namespace) -> Answer:
         )
     for path in hits.missed:
         note(args, f"{path}: no hit found, left out")
+    state = out.with_name(f"{out.name}.training")
+    saved = saved_state([Job(hits, preset, recipe)], synth, state)
+    if args.fresh:
+        saved.remove()
+    if begun := saved.step:
+        note(
+            args,
+            f"going on after epoch {begun} of {recipe.epochs}, kept in {state} "
+            "(--fresh: begin anew)",
+        )
     started = time.monotonic()
-    training, _ = train_with_bar(args, hits, synth, preset, recipe)
+    training, _ = train_with_bar(args, hits, synth, preset, recipe, state)
     seconds = time.monotonic() - started
 
     model = training.model
@@ -136,11 +146,15 @@ def run_train(args: argparse.Namespace) -> Answer:
     picture(training, report, f"{out.name}: {type(synth).__name__}")
 
     ended = f"Trained {plural(record['epochs'], 'epoch')} in {duration(seconds)}"
+    if begun:
+        ended += f", the first {begun} before"
     if record["interrupted"]:
         ended = (
             f"Interrupted after {plural(record['epochs'], 'epoch')}: kept the best "
-            f"model so far"
+            "model so far; the same command with --overwrite goes on"
         )
+    else:
+        saved.remove()
     rate = synth.sample_rate
     files = plural(len(set(hits.sources)), "file")
     heard = f"{plural(len(hits.sources), 'hit')} in {files}"
@@ -164,6 +178,7 @@ Try next:
         "files_without_hit": list(hits.missed),
         "seconds": round(seconds, 2),
         "epochs": record["epochs"],
+        "went_on_after": begun or 0,
         "interrupted": record["interrupted"],
         "best": record["best"],
         "test": record["test"],
@@ -182,21 +197,29 @@ def usual_rate(inputs: Sequence[str]) -> int:
     return rate if rate in (44_100, 48_000) else 48_000
 
 
-def train_with_bar(args, hits, synth, preset, recipe) -> tuple[Training, float | None]:
+ENDING = "note: ending after this epoch, once compiled (again: at once)"
+
+
+def train_with_bar(
+    args, hits, synth, preset, recipe, state=None
+) -> tuple[Training, float | None]:
     """Train, and the seconds of an epoch (without compiling; None after just one)."""
     ended: list[float] = []
-    with progress_bar(args, "training") as progress, patient_ctrl_c(args) as pause:
+    with (
+        progress_bar(args, "training") as progress,
+        patient_ctrl_c("" if args.quiet else ENDING) as pause,
+    ):
 
         def after_epoch(p):
             ended.append(time.monotonic())
-            state = (
+            words = (
                 f"epoch {p.epoch}/{p.epochs}, loss {p.validation_loss:.4f}, "
                 f"best {p.best_loss:.4f}"
             )
-            progress(p.epoch, p.epochs, state)
+            progress(p.epoch, p.epochs, words)
             pause()
 
-        training = train(hits, synth, preset, recipe, after_epoch)
+        training = train(hits, synth, preset, recipe, after_epoch, state)
     if training.model.training["epochs"] == 0:
         raise KeyboardInterrupt  # nothing has been learnt that could be kept
     return training, float(np.median(np.diff(ended))) if len(ended) > 1 else None

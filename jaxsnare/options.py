@@ -201,6 +201,12 @@ def train(parser: Parser) -> None:
         help="where the picture goes (default MODEL/report.png)",
     )
     _overwrite(parser)
+    parser.add_argument(
+        "--fresh",
+        action="store_true",
+        help="begin anew where a training that was killed or interrupted could go on "
+        "from MODEL.training, which holds its state",
+    )
     _hearing(parser)
 
     recipe = parser.add_argument_group("training")

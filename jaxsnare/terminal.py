@@ -1,8 +1,6 @@
 """What passes between commands and people: answers, notes, bars, tables, checks."""
 
 import argparse
-import os
-import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -52,39 +50,6 @@ def progress_bar(args: argparse.Namespace, words: str) -> Iterator[Callable[...,
         yield lambda done, total, state="": bar.update(
             task, completed=done, total=total, state=state
         )
-
-
-@contextmanager
-def patient_ctrl_c(args: argparse.Namespace) -> Iterator[Callable[[], None]]:
-    """Within, Ctrl-C takes effect where the yielded function is called.
-
-    A second Ctrl-C takes effect at once. An interrupt that comes up anywhere may come
-    up in a callback of JAX, which prints and loses it.
-    """
-    asked = False
-
-    def ask(number, frame):
-        nonlocal asked
-        asked = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        if not args.quiet:  # os.write, for print may be what has been interrupted
-            os.write(
-                2,
-                b"\nnote: ending after this epoch, once compiled (again: at once)\n",
-            )
-
-    def stop_if_asked():
-        if asked:
-            raise KeyboardInterrupt
-
-    handler = signal.getsignal(signal.SIGINT)
-    # Background jobs ignore Ctrl-C; they stay so.
-    if handler is signal.default_int_handler:
-        signal.signal(signal.SIGINT, ask)
-    try:
-        yield stop_if_asked
-    finally:
-        signal.signal(signal.SIGINT, handler)
 
 
 def nothing_heard(path: Path, audio: np.ndarray) -> str:

@@ -1,5 +1,6 @@
 """Training: a mapping learns to carry a drum's feature differences to a synth."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -9,25 +10,35 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jax.sharding import Mesh
+from jaxtyping import Array
 
 from jaxsnare.data import Hits, Split, collect_hits, reference_hit, split_hits
 from jaxsnare.detector import detector_specs, find_detector
 from jaxsnare.features import OnsetFeatures, TargetFeatures
 from jaxsnare.features.normalise import fit, normalise
-from jaxsnare.gate import fit_gate, gate_features
-from jaxsnare.losses import difference_weights, feature_difference
-from jaxsnare.mapping import HIDDEN, MapParams, Mapping, make_mapping, map_features
+from jaxsnare.fitting import (
+    Case,
+    Models,
+    Problem,
+    Progress,
+    at_once,
+    make_examples,
+    optimise,
+)
+from jaxsnare.gate import Gate, fit_gate, gate_features
+from jaxsnare.interrupt import patient_ctrl_c
+from jaxsnare.losses import difference_weights
+from jaxsnare.mapping import HIDDEN, MapParams, make_mapping
 from jaxsnare.model import Model
 from jaxsnare.onset import find_onsets, pre_roll_samples
-from jaxsnare.params import ParamSet, as_params, unknown
+from jaxsnare.params import as_params, unknown
 from jaxsnare.presets import Preset
-from jaxsnare.synths import Synth, render
+from jaxsnare.saved import Saved
+from jaxsnare.synths import Synth
 
 LEARNING_RATES = {"linear": 5e-3}
 DEFAULT_LEARNING_RATE = 5e-4
-AT_ONCE = 4
-"""Sounds alive at once: of more, the signals of a step fall out of the cache."""
 
 
 @dataclass(frozen=True)
@@ -80,46 +91,12 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Problem:
-    """What is static about a training: the synth, its ranges, the mapping, the ear."""
+class Job:
+    """One model to be trained: on which hits, around which preset, and how."""
 
-    synth: Synth
-    specs: ParamSet
-    mapping: Mapping
-    target: TargetFeatures
-
-    def difference(
-        self,
-        params: MapParams,
-        preset_features: Float[Array, "7"],
-        normalised: Float[Array, " F"],
-    ) -> Float[Array, "7"]:
-        """Feature difference to the preset of the sound that answers a hit."""
-        hit = map_features(self.mapping, self.specs, params, normalised)
-        return self.sound_features(self.specs.unpack(hit.values)) - preset_features
-
-    def sound_features(self, values: dict[str, Array]) -> Float[Array, "7"]:
-        """Target features of a hit with those values."""
-        audio = render(self.synth, values, samples=self.target.samples)
-        return self.target(audio)
-
-
-class Examples(NamedTuple):
-    """Hits as the training sees them."""
-
-    normalised: Float[Array, "N F"]  # onset features
-    wanted: Float[Array, "N 7"]  # feature differences to the reference hit
-
-
-class Progress(NamedTuple):
-    """Where a training stands after an epoch."""
-
-    epoch: int
-    epochs: int
-    train_loss: float
-    validation_loss: float
-    best_loss: float
-    learning_rate: float
+    hits: Hits
+    preset: Preset
+    recipe: Recipe = Recipe()
 
 
 @dataclass(frozen=True)
@@ -179,19 +156,138 @@ def train(
     preset: Preset,
     recipe: Recipe | None = None,
     progress: Callable[[Progress], Any] | None = None,
+    state: str | Path | None = None,
 ) -> Training:
-    """Train a mapping on hits that `listen` found.
+    """Train a mapping on hits that `listen` found: `fit_many` of one.
 
     progress: called after each epoch. The weights with the best validation loss are
     kept; KeyboardInterrupt ends the training early and keeps them too. The same seed
     gives the same result. Raises ValueError where the hits were cut for another rate or
     window.
     """
-    recipe = recipe or Recipe()
-    rate = synth.sample_rate
-    if not isinstance(preset, Preset):
+    job = Job(hits, preset, recipe or Recipe())
+    first = None if progress is None else lambda rows: progress(rows[0])
+    return fit_many([job], synth, first, state)[0]
+
+
+def fit_many(
+    jobs: Sequence[Job],
+    synth: Synth,
+    progress: Callable[[list[Progress]], Any] | None = None,
+    state: str | Path | None = None,
+    mesh: Mesh | None = None,
+) -> list[Training]:
+    """Train many models at once, with the results of training them one by one.
+
+    jobs: of mappings of one shape and of recipes with the same batch and epochs; all
+    else may differ, the number of hits too. progress: called after each epoch with the
+    progress of every model. KeyboardInterrupt, as Ctrl-C or from `progress`, ends the
+    training after the epoch and keeps the best weights so far.
+
+    state: a folder that holds the state after each epoch, and from which the training
+    goes on if it was killed; it stays (`Saved.remove` of `saved_state` forgets it).
+    mesh: devices among which the models are shared out (None: all there are, but one
+    for a single model); of several hosts, once jax.distributed.initialize was called in
+    every process and each makes this same call with a `state` that all of them see.
+
+    Raises ValueError where hits were cut for another rate or window, where jobs do not
+    go together, and where `state` holds another training.
+    """
+    if not jobs:
+        raise ValueError("there is no job; wanted: one or more models to train")
+    for job in jobs:
+        _check(job, synth)
+    for name in ("mapping", "batch", "epochs"):
+        values = sorted({str(getattr(job.recipe, name)) for job in jobs})
+        if len(values) > 1:
+            raise ValueError(
+                f"{name} of the recipes is {' and '.join(values)}; models that are "
+                "trained at once must have the same"
+            )
+    specs, target = synth.specs, TargetFeatures(synth.sample_rate)
+    recipe = jobs[0].recipe
+    inputs = len(OnsetFeatures(synth.sample_rate, recipe.window).names)
+    mapping = make_mapping(recipe.mapping, inputs, len(specs))
+    problem = Problem(synth, specs, mapping, target)
+    if mesh is None and len(jax.devices()) > 1 and len(jobs) > 1:
+        mesh = jax.make_mesh((len(jax.devices()),), ("models",))
+    models = Models(problem, len(jobs), mesh)
+    saved = None if state is None else saved_state(jobs, synth, state)
+
+    with patient_ctrl_c() as stop_if_asked:
+        heard: dict[int, _Heard] = {}
+        for job in jobs:
+            if id(job.hits) not in heard:
+                heard[id(job.hits)] = _hear(problem, job.hits)
+        lessons = [_prepare(problem, job, heard[id(job.hits)]) for job in jobs]
+        cases = jax.tree.map(lambda *a: np.stack(a), *[one.case for one in lessons])
+        weights = jax.tree.map(
+            lambda *a: np.stack(a),
+            *[mapping.init(_weights_key(job.recipe.seed)) for job in jobs],
+        )
+        last, interrupted = optimise(
+            models,
+            weights,
+            cases,
+            *(
+                make_examples(
+                    [one.normalised[getattr(one.split, name)] for one in lessons],
+                    [one.wanted[getattr(one.split, name)] for one in lessons],
+                )
+                for name in ("train", "validation")
+            ),
+            epochs=recipe.epochs,
+            batch=recipe.batch,
+            seeds=[job.recipe.seed for job in jobs],
+            progress=progress,
+            saved=saved,
+            stop_if_asked=stop_if_asked,
+        )
+        answers = models.answers(last.best, cases, [one.normalised for one in lessons])
+        return [
+            _training(
+                problem,
+                job,
+                one,
+                jax.tree.map(lambda a, m=m: a[m], last._replace(adam=())),
+                interrupted,
+                *answers[m],
+            )
+            for m, (job, one) in enumerate(zip(jobs, lessons, strict=True))
+        ]
+
+
+def saved_state(jobs: Sequence[Job], synth: Synth, folder: str | Path) -> Saved:
+    """Where the state of `fit_many` is kept, and what it must be of."""
+    about = {
+        "synth": {"name": type(synth).__name__, "sample_rate": synth.sample_rate},
+        "models": [
+            {
+                "recipe": asdict(job.recipe),
+                "preset": job.preset._asdict(),
+                "hits": len(job.hits.audio),
+                "fingerprint of the hits": _fingerprint(job.hits),
+            }
+            for job in jobs
+        ],
+    }
+    return Saved(folder, about)
+
+
+def _fingerprint(hits: Hits) -> str:
+    """The same for the same hits: 64 bits, as 16 digits."""
+    digest = hashlib.sha256()
+    for sounds in (hits.windows, hits.audio):
+        digest.update(sounds.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _check(job: Job, synth: Synth) -> None:
+    """An error unless preset, hits, recipe and synth go together."""
+    rate, hits, recipe = synth.sample_rate, job.hits, job.recipe
+    if not isinstance(job.preset, Preset):
         raise TypeError(
-            f"preset is a {type(preset).__name__}; wanted: values and damping, as "
+            f"preset is a {type(job.preset).__name__}; wanted: values and damping, as "
             "read_preset gives them"
         )
     if hits.sample_rate != rate:
@@ -204,213 +300,121 @@ def train(
             f"the hits have windows of {hits.windows.shape[1]} samples and the recipe "
             f"of {recipe.window}; listen with the recipe's window"
         )
-    heard = OnsetFeatures(rate, recipe.window)
-    specs, target = synth.specs, TargetFeatures(rate)
-    mapping = make_mapping(recipe.mapping, len(heard.names), len(specs))
-    problem = Problem(synth, specs, mapping, target)
 
-    features = _in_pieces(target, hits.audio)
-    onset_features = _in_pieces(heard, hits.windows)
-    loudness = features[:, 0]
-    reference = reference_hit(features, rule=recipe.reference, loudness=loudness)
+
+class _Heard(NamedTuple):
+    """What is heard in hits, whatever is made of it."""
+
+    onset_features: np.ndarray  # [N, F]
+    features: np.ndarray  # [N, 7]
+    gate: Gate
+
+
+class _Lesson(NamedTuple):
+    """A job in numbers."""
+
+    heard: _Heard
+    reference: int
+    split: Split
+    normalised: np.ndarray  # [N, F]
+    wanted: np.ndarray  # [N, 7]
+    case: Case
+
+
+def _hear(problem: Problem, hits: Hits) -> _Heard:
+    rate = problem.synth.sample_rate
+    onset_features = OnsetFeatures(rate, hits.windows.shape[1])
+    gate = fit_gate(_in_pieces(partial(gate_features, sample_rate=rate), hits.windows))
+    return _Heard(
+        _in_pieces(onset_features, hits.windows),
+        _in_pieces(problem.target, hits.audio),
+        gate,
+    )
+
+
+def _weights_key(seed: int) -> Array:
+    return jax.random.split(jax.random.key(seed))[0]
+
+
+def _prepare(problem: Problem, job: Job, heard: _Heard) -> _Lesson:
+    """Reference hit, split, normaliser and balance of a job."""
+    specs, recipe = problem.specs, job.recipe
+    loudness = heard.features[:, 0]
+    reference = reference_hit(heard.features, rule=recipe.reference, loudness=loudness)
     split = split_hits(loudness, reference, recipe.seed)
-    wanted = features - features[reference]
+    wanted = heard.features - heard.features[reference]
 
-    normaliser = fit(jnp.asarray(onset_features[split.train]))
-    normalised = normalise(normaliser, jnp.asarray(onset_features))
-    weights_key, order_key = jax.random.split(jax.random.key(recipe.seed))
-    preset_unit = specs.to_unit(specs.pack(preset.values))
+    normaliser = fit(jnp.asarray(heard.onset_features[split.train]))
+    normalised = normalise(normaliser, jnp.asarray(heard.onset_features))
+    inputs = normalised.shape[1]
+    values = specs.pack(job.preset.values)
     params = MapParams(
-        preset_unit,
-        specs.pack(preset.damping),
+        specs.to_unit(values),
+        specs.pack(job.preset.damping),
         None,
         normaliser,
         normalised[reference],
-        jnp.ones(len(heard.names)),
-        jnp.zeros(len(heard.names)),
+        jnp.ones(inputs),
+        jnp.zeros(inputs),
     )
-    preset_features = _preset_features(problem, specs.pack(preset.values))
-    balance = jnp.ones(len(target.names))
+    balance = jnp.ones(wanted.shape[1])
     if recipe.weights == "balanced":
         balance = difference_weights(jnp.asarray(wanted[split.train]))
+    preset_features = _features(problem, values)
+    case = Case(params, preset_features, balance, recipe.start_rate, recipe.patience)
+    case = jax.tree.map(np.asarray, case)
+    return _Lesson(heard, reference, split, np.asarray(normalised), wanted, case)
 
-    examples = Examples(normalised, jnp.asarray(wanted))
-    fixed = (params, preset_features, balance)
-    start = mapping.init(weights_key)
-    weights, history, interrupted = _optimise(
-        problem, recipe, start, fixed, examples, split, order_key, progress
-    )
-    params = params._replace(weights=weights)
-    achieved, modulation = _answers(problem, params, preset_features, normalised)
 
-    test = _errors(target.names, wanted[split.test], achieved[split.test])
-    best = min(history, key=lambda p: p.validation_loss)
+def _training(
+    problem, job, lesson, last, interrupted, features, modulation
+) -> Training:
+    """What is left of a job: the model and its record."""
+    hits, recipe, split, case = job.hits, job.recipe, lesson.split, lesson.case
+    names = problem.target.names
+    achieved = features - case.preset_features
+    wanted = lesson.wanted
+    test = _errors(names, wanted[split.test], achieved[split.test])
     record = {
         "recipe": asdict(recipe) | {"learning_rate": recipe.start_rate},
         "hits": len(hits.audio),
         "sources": sorted(set(hits.sources)),
-        "split": {k: np.asarray(v).tolist() for k, v in split._asdict().items()},
-        "reference": {"hit": int(reference), "source": hits.sources[reference]},
-        "loss_weights": np.asarray(balance, float).round(6).tolist(),
-        "epochs": history[-1].epoch,
+        "split": {k: v.tolist() for k, v in split._asdict().items()},
+        "reference": {
+            "hit": int(lesson.reference),
+            "source": hits.sources[lesson.reference],
+        },
+        "loss_weights": case.balance.astype(float).round(6).tolist(),
+        "epochs": int(last.epoch),
         "interrupted": interrupted,
-        "best": {"epoch": best.epoch, "validation_loss": best.validation_loss},
+        "best": {
+            "epoch": int(last.best_epoch),
+            "validation_loss": float(last.best_loss),
+        },
         "test": test | {"hits": len(split.test)},
     }
     model = Model(
-        synth,
-        specs,
-        preset,
-        mapping,
-        jax.tree.map(np.asarray, weights),
-        heard,
-        normaliser,
-        normalised[reference],
+        problem.synth,
+        problem.specs,
+        job.preset,
+        problem.mapping,
+        last.best,
+        OnsetFeatures(problem.synth.sample_rate, recipe.window),
+        jax.tree.map(jnp.asarray, case.params.normaliser),
+        jnp.asarray(case.params.centre),
         dict(hits.onset),
         training=record,
-        gate=fit_gate(
-            _in_pieces(partial(gate_features, sample_rate=rate), hits.windows)
-        ),
+        gate=lesson.heard.gate,
     )
+    loudness = lesson.heard.features[:, 0]
     return Training(
-        model, hits, split, reference, wanted, achieved, modulation, loudness
+        model, hits, split, lesson.reference, wanted, achieved, modulation, loudness
     )
-
-
-def _optimise(problem, recipe, weights, fixed, examples, split, order_key, progress):
-    """The best weights, the progress of every epoch, and whether it was interrupted."""
-    import optax
-
-    train_set = jax.tree.map(lambda a: a[split.train], examples)
-    validation_set = jax.tree.map(lambda a: a[split.validation], examples)
-    rate = recipe.start_rate
-    state = optax.scale_by_adam().init(weights)
-
-    loss = float(mean_loss(problem, weights, fixed, validation_set))
-    history = [Progress(0, recipe.epochs, loss, loss, loss, rate)]
-    best, best_loss, waited, interrupted = weights, loss, 0, False
-    try:
-        for epoch in range(1, recipe.epochs + 1):
-            weights, state, train_loss, loss = _epoch(
-                problem,
-                recipe.batch,
-                weights,
-                state,
-                jnp.float32(rate),
-                jax.random.fold_in(order_key, epoch),
-                fixed,
-                train_set,
-                validation_set,
-            )
-            loss = float(loss)
-            waited += 1
-            if loss < best_loss:
-                best, best_loss, waited = weights, loss, 0
-            history.append(
-                Progress(epoch, recipe.epochs, float(train_loss), loss, best_loss, rate)
-            )
-            if progress is not None:
-                progress(history[-1])
-            if waited > recipe.patience:
-                rate, waited = rate / 2, 0
-    except KeyboardInterrupt:
-        interrupted = True
-    return best, history, interrupted
-
-
-def _loss(problem, weights, fixed, example):
-    """Weighted feature difference of one hit and its answer."""
-    params, preset_features, balance = fixed
-    params = params._replace(weights=weights)
-    got = problem.difference(params, preset_features, example.normalised)
-    return feature_difference(got, example.wanted, balance)
 
 
 @partial(jax.jit, static_argnums=(0,))
-def mean_loss(problem, weights, fixed, examples):
-    """Mean loss over a set of any size."""
-    losses = jax.lax.map(
-        lambda example: _loss(problem, weights, fixed, example),
-        examples,
-        batch_size=AT_ONCE,
-    )
-    return jnp.mean(losses)
-
-
-def loss_and_gradient(problem, weights, fixed, examples, used):
-    """Mean loss of a batch [B] and its gradient, AT_ONCE examples at a time.
-
-    used: Bool[B], False for padding; B is a multiple of AT_ONCE.
-    """
-
-    def total(weights, chunk, used):
-        losses = jax.vmap(lambda e: _loss(problem, weights, fixed, e))(chunk)
-        return jnp.sum(jnp.where(used, losses, 0.0)) / count
-
-    def add(sums, chunk):
-        more = jax.value_and_grad(total)(weights, *chunk)
-        return jax.tree.map(jnp.add, sums, more), None
-
-    count = jnp.sum(used).astype(fixed[-1].dtype)
-    chunks = jax.tree.map(
-        lambda a: a.reshape(-1, AT_ONCE, *a.shape[1:]), (examples, used)
-    )
-    nothing = (jnp.zeros_like(count), jax.tree.map(jnp.zeros_like, weights))
-    return jax.lax.scan(add, nothing, chunks)[0]
-
-
-@partial(jax.jit, static_argnums=(0, 1))
-def _epoch(problem, batch, weights, state, rate, key, fixed, train_set, validation_set):
-    """All batches of an epoch in one scan, then the validation loss."""
-    import optax
-
-    adam = optax.scale_by_adam()
-    count = train_set.wanted.shape[0]
-    batch = min(batch, count)
-    batches = -(-count // batch)
-    # The last batch, and every batch to a multiple of AT_ONCE, is filled up with
-    # examples that do not count.
-    order = jnp.pad(
-        jax.random.permutation(key, count), (0, batches * batch - count)
-    ).reshape(batches, batch)
-    used = (jnp.arange(batches * batch) < count).reshape(batches, batch)
-    order, used = (jnp.pad(a, ((0, 0), (0, -batch % AT_ONCE))) for a in (order, used))
-
-    def update(carry, chosen):
-        weights, state = carry
-        index, used = chosen
-        examples = jax.tree.map(lambda a: a[index], train_set)
-        loss, gradient = loss_and_gradient(problem, weights, fixed, examples, used)
-        step, state = adam.update(gradient, state)
-        weights = jax.tree.map(lambda w, s: w - rate * s, weights, step)
-        return (weights, state), loss
-
-    (weights, state), losses = jax.lax.scan(update, (weights, state), (order, used))
-    loss = mean_loss(problem, weights, fixed, validation_set)
-    return weights, state, jnp.mean(losses), loss
-
-
-@partial(jax.jit, static_argnums=(0,))
-def _preset_features(problem, values):
-    return problem.sound_features(problem.specs.unpack(values))
-
-
-@partial(jax.jit, static_argnums=(0,))
-def _answers_jit(problem, params, preset_features, normalised):
-    def one(normalised):
-        hit = map_features(problem.mapping, problem.specs, params, normalised)
-        features = problem.sound_features(problem.specs.unpack(hit.values))
-        return features - preset_features, hit.modulation
-
-    return jax.lax.map(one, normalised, batch_size=AT_ONCE)
-
-
-def _answers(problem, params, preset_features, normalised):
-    """Feature differences and modulation of the answers to all hits."""
-    return tuple(
-        np.asarray(v)
-        for v in _answers_jit(problem, params, preset_features, normalised)
-    )
+def _features(problem, values):
+    return problem.sound_features(values)
 
 
 def _in_pieces(function: Any, rows: np.ndarray) -> np.ndarray:
@@ -420,7 +424,7 @@ def _in_pieces(function: Any, rows: np.ndarray) -> np.ndarray:
 
 @partial(jax.jit, static_argnums=(0,))
 def _map_rows(function, rows):
-    return jax.lax.map(function, rows, batch_size=AT_ONCE)
+    return jax.lax.map(function, rows, batch_size=at_once())
 
 
 def _errors(names, wanted, achieved) -> dict[str, Any]:

@@ -9,20 +9,19 @@ import pytest
 
 from jaxsnare.audio import write_audio
 from jaxsnare.drummer import practice
+from jaxsnare.features import TargetFeatures
 from jaxsnare.features.normalise import Normaliser
+from jaxsnare.fitting import (
+    Case,
+    Examples,
+    Problem,
+    losses_and_gradients,
+    mean_losses,
+)
 from jaxsnare.mapping import MapParams, make_mapping
 from jaxsnare.presets import read_preset
 from jaxsnare.synths import Snare808
-from jaxsnare.train import (
-    Examples,
-    Problem,
-    Recipe,
-    TargetFeatures,
-    listen,
-    loss_and_gradient,
-    mean_loss,
-    train,
-)
+from jaxsnare.train import Recipe, listen, train
 
 RATE = 44_100
 SYNTH = Snare808(sample_rate=RATE)
@@ -130,7 +129,7 @@ def test_a_padded_batch_is_the_mean_over_its_examples():
     specs = SYNTH.specs
     mapping = make_mapping("mlp", 3, len(specs))
     problem = Problem(SYNTH, specs, mapping, TargetFeatures(RATE))
-    weights = jax.tree.map(lambda w: 30 * w, mapping.init(jax.random.key(0)))
+    weights = jax.tree.map(lambda w: 30 * w[None], mapping.init(jax.random.key(0)))
     params = MapParams(
         specs.to_unit(specs.pack(PRESET.values)),
         specs.pack(PRESET.damping),
@@ -140,24 +139,29 @@ def test_a_padded_batch_is_the_mean_over_its_examples():
         jnp.ones(3),
         jnp.zeros(3),
     )
+    case = Case(params, jnp.zeros(7), jnp.ones(7), 5e-4, 20)
+    cases = jax.tree.map(lambda a: jnp.asarray(a)[None], case)
     rng = np.random.default_rng(0)
     examples = Examples(
-        jnp.asarray(rng.uniform(0, 1, (8, 3)), jnp.float32),
-        jnp.asarray(rng.normal(size=(8, 7)), jnp.float32),
+        jnp.asarray(rng.uniform(0, 1, (1, 8, 3)), jnp.float32),
+        jnp.asarray(rng.normal(size=(1, 8, 7)), jnp.float32),
+        jnp.arange(8)[None] < 5,
     )
-    fixed = (params, jnp.zeros(7), jnp.ones(7))
-    used = jnp.arange(8) < 5
-    batch = jax.jit(lambda e, used: loss_and_gradient(problem, weights, fixed, e, used))
-    loss, gradient = batch(examples, used)
-    first = jax.tree.map(lambda a: a[:5], examples)
-    assert float(loss) == pytest.approx(
-        float(mean_loss(problem, weights, fixed, first)), rel=1e-5
-    )
+    batch = jax.jit(lambda e: losses_and_gradients(problem, weights, cases, e))
+    (loss,), gradient = batch(examples)
+    first = jax.tree.map(lambda a: a[:, :5], examples)
+
+    @jax.jit
+    def mean(weights):
+        return mean_losses(problem, weights, cases, first)[0]
+
+    assert float(loss) == pytest.approx(float(mean(weights)), rel=1e-5)
     # what lies in the padding does not matter
-    spoilt = Examples(
-        examples.normalised.at[5:].set(9.0), examples.wanted.at[5:].set(1e3)
+    spoilt = examples._replace(
+        normalised=examples.normalised.at[:, 5:].set(9.0),
+        wanted=examples.wanted.at[:, 5:].set(1e3),
     )
-    other_loss, other_gradient = batch(spoilt, used)
+    (other_loss,), other_gradient = batch(spoilt)
     assert float(other_loss) == float(loss)
     jax.tree.map(np.testing.assert_array_equal, gradient, other_gradient)
     # a finite difference along the gradient, in the direction of steepest descent
@@ -167,7 +171,7 @@ def test_a_padded_batch_is_the_mean_over_its_examples():
         jax.tree.map(lambda w, g, s=sign: w + s * step * g, weights, gradient)
         for sign in (1, -1)
     ]
-    up, down = (float(mean_loss(problem, w, fixed, first)) for w in moved)
+    up, down = (float(mean(w)) for w in moved)
     assert (up - down) / 2 == pytest.approx(1e-3, rel=0.05)
 
 

@@ -1,0 +1,143 @@
+"""The state of a long computation on disk: whole, checked, and the one before it.
+
+Two files take turns, so that writing one never touches the other. Each is written
+beside its place and moved there, and begins with a checksum of the rest: NumPy arrays
+and JSON, nothing that could run when it is read.
+"""
+
+import hashlib
+import io
+import json
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import jax
+import numpy as np
+
+MAGIC = b"jaxsnare state 1 "
+SLOTS = ("0", "1")
+
+
+class Saved:
+    """A folder that holds the last two states of what `about` describes.
+
+    about: plain values (JSON) by name, of everything that the computation depends on.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp()) / "fit"
+    >>> saved = Saved(folder, {"seed": 0})
+    >>> saved.load({"x": np.zeros(2)}) is None
+    True
+    >>> saved.save(1, {"x": np.ones(2)})
+    >>> saved.load({"x": np.zeros(2)})["x"].tolist()
+    [1.0, 1.0]
+    >>> saved.remove()
+    >>> folder.exists()
+    False
+    """
+
+    def __init__(self, folder: str | Path, about: dict[str, Any]):
+        self.folder = Path(folder)
+        self.about = json.loads(json.dumps(about))
+
+    def save(self, step: int, state: Any) -> None:
+        """Keep the state after a step. Raises ValueError where it cannot be written."""
+        arrays = {f"a{i}": np.asarray(a) for i, a in enumerate(jax.tree.leaves(state))}
+        head = json.dumps({"step": step, "about": self.about}).encode()
+        buffer = io.BytesIO()
+        arrays["head"] = np.frombuffer(head, np.uint8)
+        np.savez(buffer, allow_pickle=False, **arrays)
+        body = buffer.getvalue()
+        path = self.folder / SLOTS[step % 2]
+        new = path.with_suffix(f".{os.getpid()}.new")
+        try:
+            self.folder.mkdir(exist_ok=True)
+            new.write_bytes(MAGIC + hashlib.sha256(body).digest() + body)
+            os.replace(new, path)
+        except OSError as error:
+            with suppress(OSError):
+                new.unlink(missing_ok=True)
+            raise ValueError(
+                f"cannot write training state {self.folder}: {error.strerror}"
+            ) from None
+
+    def load(self, like: Any) -> Any:
+        """The newest undamaged state, in the structure of `like`; None without one.
+
+        Raises ValueError for the state of another computation, naming the difference.
+        """
+        found = [one for slot in SLOTS if (one := _read(self.folder / slot))]
+        if not found:
+            return None
+        head, arrays = max(found, key=lambda one: one[0]["step"])
+        if difference := _difference(head["about"], self.about):
+            raise ValueError(
+                f"training state {self.folder} is of another training: {difference}; "
+                "begin afresh to replace it, or choose another name"
+            )
+        leaves, structure = jax.tree.flatten(like)
+        fits = len(leaves) == len(arrays) and all(
+            a.shape == np.shape(b) and a.dtype == np.asarray(b).dtype
+            for a, b in zip(arrays, leaves, strict=True)
+        )
+        if not fits:
+            raise ValueError(
+                f"training state {self.folder} was written by another version: begin "
+                "afresh to replace it"
+            )
+        return jax.tree.unflatten(structure, arrays)
+
+    @property
+    def step(self) -> int | None:
+        """The step after which the newest undamaged state was kept."""
+        found = [one for slot in SLOTS if (one := _read(self.folder / slot))]
+        return max((head["step"] for head, _ in found), default=None)
+
+    def remove(self) -> None:
+        """Forget what was kept; other people's files stay."""
+        for slot in SLOTS:
+            (self.folder / slot).unlink(missing_ok=True)
+        for new in self.folder.glob("*.new"):
+            new.unlink(missing_ok=True)
+        if self.folder.is_dir() and not any(self.folder.iterdir()):
+            self.folder.rmdir()
+
+
+def _read(path: Path) -> tuple[dict[str, Any], list[np.ndarray]] | None:
+    """Head and arrays of a file; None if it is missing or damaged."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    start = len(MAGIC) + hashlib.sha256().digest_size
+    body = content[start:]
+    checksum = hashlib.sha256(body).digest()
+    if content[:start] != MAGIC + checksum:
+        return None
+    try:
+        with np.load(io.BytesIO(body), allow_pickle=False) as archive:
+            head = json.loads(archive["head"].tobytes())
+            return head, [archive[f"a{i}"] for i in range(len(archive.files) - 1)]
+    except (ValueError, KeyError, BadZipFile):
+        return None
+
+
+def _difference(theirs: Any, ours: Any, name: str = "") -> str:
+    """The first difference of two trees of plain values, in words; "" for none."""
+    if isinstance(theirs, dict) and isinstance(ours, dict):
+        for key in [*theirs, *(k for k in ours if k not in theirs)]:
+            inner = f"{name}.{key}" if name else key
+            if found := _difference(theirs.get(key), ours.get(key), inner):
+                return found
+        return ""
+    if isinstance(theirs, list) and isinstance(ours, list) and len(theirs) == len(ours):
+        for i, (a, b) in enumerate(zip(theirs, ours, strict=True)):
+            if found := _difference(a, b, f"{name}[{i}]" if len(ours) > 1 else name):
+                return found
+        return ""
+    if theirs == ours:
+        return ""
+    return f"{name} is {theirs!r} there and {ours!r} here"

@@ -1,0 +1,252 @@
+"""Many models at once are as good as one by one; states survive; nothing is mixed up.
+
+Most of this needs no sound: the synth is replaced by a cheap function of its values.
+"""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxsnare.features import TargetFeatures
+from jaxsnare.features.normalise import Normaliser
+from jaxsnare.fitting import (
+    Case,
+    Models,
+    Problem,
+    at_once,
+    batches,
+    each_used,
+    make_examples,
+    optimise,
+)
+from jaxsnare.mapping import MapParams, make_mapping
+from jaxsnare.saved import Saved
+from jaxsnare.synths import Snare808
+
+SYNTH = Snare808(44_100)
+SPECS = SYNTH.specs
+COUNTS = 24, 5, 13
+RATES = 0.01, 0.3, 0.003
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _standard_promotion():
+    """optax mixes dtypes implicitly, which strict promotion forbids."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+@dataclass(frozen=True)
+class Toy(Problem):
+    """Sounds whose features are a smooth function of the values."""
+
+    def sound_features(self, values):
+        unit = SPECS.to_unit(values)
+        return 10.0 * jnp.tanh(unit[:7] - unit[7:]) + jnp.sin(5.0 * unit[:7])
+
+
+PROBLEM = Toy(SYNTH, SPECS, make_mapping("mlp", 3, len(SPECS)), TargetFeatures(44_100))
+
+
+def make(chosen, seeds=(0, 1, 2)):
+    """Weights, cases, and sets for training and validation of the chosen models."""
+    cases, hits = [], []
+    for m in chosen:
+        rng = np.random.default_rng(m)
+        params = MapParams(
+            jnp.asarray(rng.uniform(0.3, 0.7, len(SPECS)), jnp.float32),
+            jnp.ones(len(SPECS)),
+            None,
+            Normaliser(jnp.zeros(3), jnp.ones(3)),
+            jnp.full(3, 0.5),
+            jnp.ones(3),
+            jnp.zeros(3),
+        )
+        preset = PROBLEM.sound_features(SPECS.to_physical(params.preset))
+        cases.append(Case(params, preset, jnp.ones(7), RATES[m], 1 + m))
+        count = COUNTS[m] + 4
+        hits.append(
+            (
+                rng.uniform(0, 1, (count, 3)).astype(np.float32),
+                rng.normal(0, 3, (count, 7)).astype(np.float32),
+            )
+        )
+    stack = lambda *a: np.stack(a)  # noqa: E731
+    keys = [jax.random.key(seeds[m]) for m in chosen]
+    weights = jax.tree.map(stack, *[PROBLEM.mapping.init(key) for key in keys])
+    sets = (
+        make_examples([x[part] for x, _ in hits], [y[part] for _, y in hits])
+        for part in (slice(4, None), slice(4))
+    )
+    return weights, jax.tree.map(stack, *cases), *sets
+
+
+def fit(chosen, epochs=6, mesh=None, progress=None, saved=None, batch=4):
+    return optimise(
+        Models(PROBLEM, len(chosen), mesh),
+        *make(chosen),
+        epochs=epochs,
+        batch=batch,
+        seeds=[10 + m for m in chosen],
+        progress=progress,
+        saved=saved,
+    )
+
+
+@pytest.fixture(scope="module")
+def together():
+    return fit([0, 1, 2])[0]
+
+
+@pytest.mark.parametrize("m", [0, 1, 2])
+def test_together_is_as_one_by_one(together, m):
+    seen = []
+    alone, interrupted = fit([m], progress=seen.append)
+    assert not interrupted
+    # in float32, of batched and of single products
+    for mine, theirs in zip(
+        jax.tree.leaves(alone), jax.tree.leaves(together), strict=True
+    ):
+        np.testing.assert_allclose(mine[0], theirs[m], rtol=1e-3, atol=1e-5)
+    assert alone.epoch[0] == len(seen) == 6
+    losses = [rows[0].validation_loss for rows in seen]
+    assert alone.best_loss[0] <= min(losses)
+    assert alone.best_loss[0] < losses[0]
+
+
+def test_each_model_has_its_own_schedule(together):
+    """The one that learns too fast gets worse, and is slowed down."""
+    assert together.halved[1] > together.halved[0]
+    assert len({tuple(w.ravel()) for w in together.weights["layers"][0]["kernel"]}) == 3
+
+
+def test_only_sounds_that_count_are_made():
+    made = []
+
+    def look(row):
+        jax.debug.callback(lambda a: made.append(a), row)
+        return row + 1.0
+
+    used = jnp.array([True, False, False, True, False, False, False, False, True])
+    rows = jnp.arange(9.0).at[1].set(jnp.nan)
+    out = jax.jit(lambda r, u: each_used(look, r, u))(rows, used)
+    jax.effects_barrier()
+    assert out.tolist() == [1.0, 0.0, 0.0, 4.0, 0.0, 0.0, 0.0, 0.0, 9.0]
+    assert len(made) == at_once()  # of nine rows, three used
+
+
+def test_every_hit_comes_once_an_epoch_whatever_the_others_have():
+    alone = batches([5], [7], 2, 4)[0]
+    order = batches([5, 11], [7, 8], 2, 4)
+    np.testing.assert_array_equal(order[0, :2], alone)
+    assert (order[0, 2:] == -1).all()
+    for m, count in enumerate((5, 11)):
+        assert sorted(order[m][order[m] >= 0]) == list(range(count))
+    assert not np.array_equal(order, batches([5, 11], [7, 8], 3, 4))
+    assert batches([3], [0], 1, 256).shape == (1, 1, 3)
+
+
+def test_a_fit_goes_on_where_it_was_killed(together, tmp_path):
+    saved = Saved(tmp_path / "fit", {"seed": 1})
+    with pytest.raises(OSError, match="killed"):
+        fit([0, 1, 2], saved=saved, progress=_killed_after(4))
+    assert saved.step == 4
+    seen = []
+    state, _ = fit([0, 1, 2], saved=saved, progress=seen.append)
+    assert [rows[0].epoch for rows in seen] == [5, 6]
+    jax.tree.map(np.testing.assert_array_equal, state, together)
+    # what is finished is not done again
+    again, _ = fit([0, 1, 2], saved=saved)
+    jax.tree.map(np.testing.assert_array_equal, again, together)
+
+
+def _killed_after(epoch):
+    def after(rows):
+        if rows[0].epoch == epoch:
+            raise OSError("killed")
+
+    return after
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "empty", "gone"])
+def test_a_damaged_state_is_found_out_and_the_one_before_used(tmp_path, damage):
+    saved, like = Saved(tmp_path / "fit", {}), {"x": np.zeros(3), "n": np.int32(0)}
+    for step in (1, 2, 3):
+        saved.save(step, {"x": np.full(3, float(step)), "n": np.int32(step)})
+    assert saved.load(like)["n"] == 3
+    newest = max((tmp_path / "fit").iterdir(), key=lambda p: p.stat().st_mtime_ns)
+    content = bytearray(newest.read_bytes())
+    if damage == "cut":
+        newest.write_bytes(content[:-20])
+    elif damage == "flip":
+        content[len(content) // 2] ^= 1
+        newest.write_bytes(content)
+    elif damage == "empty":
+        newest.write_bytes(b"")
+    else:
+        newest.unlink()
+    assert saved.load(like)["x"].tolist() == [2.0, 2.0, 2.0]
+    assert saved.step == 2
+    saved.save(3, {"x": np.full(3, 9.0), "n": np.int32(3)})
+    assert saved.load(like)["x"].tolist() == [9.0, 9.0, 9.0]
+
+
+def test_the_state_of_another_training_is_refused(tmp_path):
+    about = {"models": [{"recipe": {"seed": 0, "epochs": 9}}, {"recipe": {"seed": 1}}]}
+    Saved(tmp_path / "fit", about).save(1, np.zeros(2))
+    about["models"][1]["recipe"]["seed"] = 5
+    other = Saved(tmp_path / "fit", about)
+    message = r"fit is of another training: models\[1\].recipe.seed is 1 there and 5"
+    with pytest.raises(ValueError, match=message):
+        other.load(np.zeros(2))
+    about["models"][1]["recipe"]["seed"] = 1
+    with pytest.raises(ValueError, match="another version"):
+        Saved(tmp_path / "fit", about).load(np.zeros(3))
+    (tmp_path / "fit" / "mine.txt").write_text("mine")
+    other.remove()
+    assert [p.name for p in (tmp_path / "fit").iterdir()] == ["mine.txt"]
+
+
+def test_a_state_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "fit").write_text("a file")
+    with pytest.raises(ValueError, match=r"cannot write training state .*fit: "):
+        Saved(tmp_path / "fit", {}).save(1, np.zeros(2))
+    with pytest.raises(ValueError, match=r"cannot write training state .*fit: "):
+        Saved(tmp_path / "no" / "fit", {}).save(1, np.zeros(2))
+    assert [p.name for p in tmp_path.iterdir()] == ["fit"]
+
+
+SHARED_OUT = """
+import sys
+import jax
+import numpy as np
+sys.path.insert(0, sys.argv[1])
+import test_fitting as t
+assert len(jax.devices()) == 8
+mesh = jax.make_mesh((8,), ("models",))
+state = t.fit([0, 1, 2], mesh=mesh)[0]
+np.savez(sys.argv[2], *jax.tree.leaves(state))
+"""
+
+
+@pytest.mark.slow
+def test_models_shared_out_among_eight_devices_are_the_same(together, tmp_path):
+    here = Path(__file__).parent
+    devices = "--xla_force_host_platform_device_count=8"
+    done = subprocess.run(
+        [sys.executable, "-c", SHARED_OUT, str(here), str(tmp_path / "state.npz")],
+        env=os.environ | {"XLA_FLAGS": devices, "PYTHONPATH": str(here.parent)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    with np.load(tmp_path / "state.npz") as found:
+        for i, ours in enumerate(jax.tree.leaves(together)):
+            np.testing.assert_allclose(found[f"arr_{i}"], ours, rtol=1e-3, atol=1e-5)
