@@ -41,6 +41,12 @@ COMMANDS = {
         options.train,
         "my_snare.wav --out my_snare --preset 808_snare_2",
     ),
+    "reach": _Command(
+        "commands",
+        "how near a preset can come to a drum at all, whatever the mapping",
+        options.reach,
+        "my_snare.wav --preset 808_snare_2",
+    ),
     "remap": _Command(
         "commands",
         "play a performance on the synth",
