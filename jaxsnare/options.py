@@ -320,6 +320,30 @@ def synths(parser: Parser) -> None:
     _rate(parser, 48_000)
 
 
+def new_synth(parser: Parser) -> None:
+    parser.add_argument("name", metavar="NAME", help="of the class, as in RimShot")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE.py",
+        help="file to make (default: by the name, as in rim_shot.py)",
+    )
+    _overwrite(parser)
+
+
+def check_synth(parser: Parser) -> None:
+    parser.add_argument(
+        "synth",
+        metavar="FILE.py:NAME",
+        help="a file and the class in it, or one of jaxsnare synths",
+    )
+    _rate(parser, 48_000)
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE.png", help="draw what moves what"
+    )
+    _overwrite(parser)
+
+
 def _block_lengths(text: str) -> tuple[int, ...]:
     """N,N as the type of an option."""
     lengths = tuple(int(part) for part in text.split(",") if part.isdecimal())
