@@ -41,6 +41,12 @@ COMMANDS = {
         options.train,
         "my_snare.wav --out my_snare --preset 808_snare_2",
     ),
+    "reach": _Command(
+        "commands",
+        "how near a preset can come to a drum at all, whatever the mapping",
+        options.reach,
+        "my_snare.wav --preset 808_snare_2",
+    ),
     "remap": _Command(
         "commands",
         "play a performance on the synth",
@@ -92,6 +98,18 @@ COMMANDS = {
     ),
     "synths": _Command(
         "listings", "the synths, their parameters, units and ranges", options.synths
+    ),
+    "new-synth": _Command(
+        "design",
+        "begin a synth of your own: a file that works, to be changed",
+        options.new_synth,
+        "RimShot",
+    ),
+    "check-synth": _Command(
+        "design",
+        "try the laws on a synth, and what its parameters move",
+        options.check_synth,
+        "rim_shot.py:RimShot --plot moves.png",
     ),
     "bench": _Command("listings", "how fast this machine is", options.bench, "train"),
 }
@@ -170,16 +188,21 @@ def _keep_compilations() -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status: 0, 2 for errors, 130 for Ctrl-C."""
+    """Run a command; returns the exit status.
+
+    0; 1 where a law that was asked about fails; 2 for errors; 130 for Ctrl-C.
+    """
     try:
         args = _parse(list(sys.argv[1:] if argv is None else argv))
         if args is None:
             return OK
         _keep_compilations()
         module = import_module(f"jaxsnare.{COMMANDS[args.command].module}")
-        data, text = getattr(module, f"run_{args.command}")(args)
+        run = getattr(module, f"run_{args.command.replace('-', '_')}")
+        data, text, status = run(args)
         print(json.dumps(data, indent=2, allow_nan=False) if args.json else text)
         sys.stdout.flush()
+        return status
     except BrokenPipeError:  # the reader has gone, as in: jaxsnare synths | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except ValueError as error:

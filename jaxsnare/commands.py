@@ -17,12 +17,13 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxsnare import direct
 from jaxsnare.audio import (
     read_audio,
     read_audio_native,
     write_audio,
 )
-from jaxsnare.data import audio_files
+from jaxsnare.data import Hits, audio_files
 from jaxsnare.detector import DETECTORS, detector_specs
 from jaxsnare.dsp.noise import SeededNoise
 from jaxsnare.features import TargetFeatures
@@ -111,21 +112,7 @@ def run_train(args: argparse.Namespace) -> Answer:
         reference=args.reference,
         seed=args.seed,
     )
-    onset = given_onset(args, args.detector)
-    synth = find_synth(args.synth)(args.rate or usual_rate(args.inputs))
-    preset = chosen_preset(args, synth)
-
-    with progress_bar(args, "listening") as progress:
-        hits = listen(
-            args.inputs,
-            synth.sample_rate,
-            recipe.window,
-            onset,
-            progress,
-            args.detector,
-        )
-    for path in hits.missed:
-        note(args, f"{path}: no hit found, left out")
+    hits, synth, preset = what_to_follow(args, recipe.window)
     state = out.with_name(f"{out.name}.training")
     saved = saved_state([Job(hits, preset, recipe)], synth, state)
     if args.fresh:
@@ -182,6 +169,58 @@ Try next:
         "interrupted": record["interrupted"],
         "best": record["best"],
         "test": record["test"],
+    }
+    return Answer(data, text)
+
+
+def what_to_follow(args: argparse.Namespace, window: int) -> tuple[Hits, Synth, Preset]:
+    """Hits, synth and preset that were asked for."""
+    onset = given_onset(args, args.detector)
+    synth = find_synth(args.synth)(args.rate or usual_rate(args.inputs))
+    preset = chosen_preset(args, synth)
+    with progress_bar(args, "listening") as progress:
+        hits = listen(
+            args.inputs, synth.sample_rate, window, onset, progress, args.detector
+        )
+    for path in hits.missed:
+        note(args, f"{path}: no hit found, left out")
+    return hits, synth, preset
+
+
+def run_reach(args: argparse.Namespace) -> Answer:
+    """The best modulation of each hit: what the preset can do at all."""
+    settings = direct.Settings(
+        args.steps, args.learning_rate, args.patience, "all" if args.all else "test"
+    )
+    recipe = Recipe(weights=args.weights, reference=args.reference, seed=args.seed)
+    hits, synth, preset = what_to_follow(args, recipe.window)
+    started = time.monotonic()
+    with (
+        progress_bar(args, "optimising") as progress,
+        patient_ctrl_c("" if args.quiet else ENDING.replace("epoch", "step")) as pause,
+    ):
+
+        def after_steps(done, total, loss):
+            progress(done, total, f"step {done}/{total}, loss {loss:.4f}")
+            pause()
+
+        job = Job(hits, preset, recipe)
+        (found,) = direct.reach_many([job], synth, settings, after_steps)
+    seconds = time.monotonic() - started
+    ended = "Interrupted after" if found.interrupted else "Optimised for"
+    text = f"""{ended} {duration(seconds)}.
+
+{follows(found.test, "How near any mapping could come to {hits}")}"""
+    data = {
+        "sample_rate": synth.sample_rate,
+        "hits": len(hits.sources),
+        "seconds": round(seconds, 2),
+        "interrupted": found.interrupted,
+        "test": found.test,
+        "modulation": {
+            name: found.modulation[:, i].round(6).tolist()
+            for i, name in enumerate(synth.specs.names)
+        },
     }
     return Answer(data, text)
 
@@ -256,7 +295,10 @@ def picture(training: Training, path: Path, title: str) -> None:
     )
 
 
-def follows(test: dict[str, Any]) -> str:
+UNSEEN = "How well it follows {hits} that it was not trained on"
+
+
+def follows(test: dict[str, Any], title: str = UNSEEN) -> str:
     """How well the test hits are followed, as a table in plain words."""
     units = dict(zip(TARGET.names, TARGET.units, strict=True))
     rows = [["", "error", "preset alone", "error / preset alone"]]
@@ -268,8 +310,7 @@ def follows(test: dict[str, Any]) -> str:
         rows.append([f"{word} ({name})", error, baseline, f"{row['ratio']:.2f}"])
     rows.append(["mean", "", "", f"{test['mean_ratio']:.2f}"])
     return (
-        f"How well it follows {plural(test['hits'], 'hit')} that it was not trained "
-        f"on:\n{table(rows)}\n"
+        f"{title.format(hits=plural(test['hits'], 'hit'))}:\n{table(rows)}\n"
         "0: follows exactly. 1: no better than one sound for every hit."
     )
 

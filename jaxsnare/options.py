@@ -172,19 +172,16 @@ def demo(parser: Parser) -> None:
     _overwrite(parser)
 
 
-def train(parser: Parser) -> None:
-    from jaxsnare.mapping import HIDDEN
-
+def _inputs(parser: Parser) -> None:
     parser.add_argument(
         "inputs",
         nargs="+",
         metavar="INPUT",
         help="recordings of many hits, or folders of single hits (one a file)",
     )
-    parser.add_argument(
-        "--out", type=Path, required=True, metavar="MODEL", help="folder to make"
-    )
-    _synth_options(parser)
+
+
+def _damping(parser: Parser) -> None:
     parser.add_argument(
         "--damping",
         action="append",
@@ -194,6 +191,36 @@ def train(parser: Parser) -> None:
         help="how far hits may move a parameter, 0 (not at all) to 1; may come more "
         "than once",
     )
+
+
+def _judging(group: Any) -> None:
+    """How hits are compared and split."""
+    group.add_argument(
+        "--weights",
+        default="balanced",
+        choices=("balanced", "none"),
+        help="balanced: every feature counts by its range over the hits; none: the "
+        "published loss (default balanced)",
+    )
+    group.add_argument(
+        "--reference",
+        default="median_vector",
+        choices=("median_vector", "median_loudness"),
+        help="which hit stands for the drum: the most ordinary in all features, or of "
+        "ordinary loudness (default median_vector)",
+    )
+    _rate(group, usual="that of the first recording if 44100 or 48000, else 48000")
+
+
+def train(parser: Parser) -> None:
+    from jaxsnare.mapping import HIDDEN
+
+    _inputs(parser)
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="MODEL", help="folder to make"
+    )
+    _synth_options(parser)
+    _damping(parser)
     parser.add_argument(
         "--report",
         type=Path,
@@ -218,7 +245,6 @@ def train(parser: Parser) -> None:
     window = "what is heard of a hit before it is answered: longer follows better"
     _range(recipe, "--window", window, 32, 8192, "samples", 256)
     _range(recipe, "--epochs", "passes over the hits", 1, 100_000, default=250)
-    _rate(recipe, usual="that of the first recording if 44100 or 48000, else 48000")
     _range(recipe, "--batch", "hits per step", 1, 4096, default=16)
     recipe.add_argument(
         "--learning-rate",
@@ -226,21 +252,33 @@ def train(parser: Parser) -> None:
         metavar="X",
         help="of Adam, between 0 and 1 (default 0.0005; linear: 0.005)",
     )
-    recipe.add_argument(
-        "--weights",
-        default="balanced",
-        choices=("balanced", "none"),
-        help="balanced: every feature counts by its range over the hits; none: the "
-        "published loss (default balanced)",
-    )
-    recipe.add_argument(
-        "--reference",
-        default="median_vector",
-        choices=("median_vector", "median_loudness"),
-        help="which hit stands for the drum: the most ordinary in all features, or of "
-        "ordinary loudness (default median_vector)",
-    )
+    _judging(recipe)
     _seed(recipe, "of the split into training and test hits and of the first weights")
+
+
+def reach(parser: Parser) -> None:
+    _inputs(parser)
+    _synth_options(parser)
+    _damping(parser)
+    _hearing(parser)
+    group = parser.add_argument_group("optimisation, by Adam")
+    _range(group, "--steps", "steps", 1, 1_000_000, default=1000)
+    group.add_argument(
+        "--learning-rate",
+        type=_number,
+        default=5e-3,
+        metavar="X",
+        help="between 0 and 1 (default 0.005)",
+    )
+    words = "steps without a better loss before the learning rate is halved"
+    _range(group, "--patience", words, 1, 1_000_000, default=50)
+    group.add_argument(
+        "--all",
+        action="store_true",
+        help="all hits, not just the test hits of a training with the same seed",
+    )
+    _judging(group)
+    _seed(group, "of the split into training and test hits")
 
 
 def _rate(parser: Any, default: int | None = None, usual: str = "") -> None:
@@ -340,6 +378,30 @@ def presets(parser: Parser) -> None:
 def synths(parser: Parser) -> None:
     _synth_option(parser, None, "(default all)")
     _rate(parser, 48_000)
+
+
+def new_synth(parser: Parser) -> None:
+    parser.add_argument("name", metavar="NAME", help="of the class, as in RimShot")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE.py",
+        help="file to make (default: by the name, as in rim_shot.py)",
+    )
+    _overwrite(parser)
+
+
+def check_synth(parser: Parser) -> None:
+    parser.add_argument(
+        "synth",
+        metavar="FILE.py:NAME",
+        help="a file and the class in it, or one of jaxsnare synths",
+    )
+    _rate(parser, 48_000)
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE.png", help="draw what moves what"
+    )
+    _overwrite(parser)
 
 
 def _block_lengths(text: str) -> tuple[int, ...]:

@@ -170,6 +170,46 @@ def save_onsets(
     _save(figure, path)
 
 
+def save_moves(
+    path, *, audio, sample_rate, moves, parameter_names, feature_names, title
+) -> None:
+    """Save a PNG: a hit of a synth, and which parameter moves which feature how far.
+
+    audio: [samples] at sample_rate Hz. moves: [parameters, features], in the features'
+    units. The colours are by feature, the numbers are as they came.
+
+    The file appears whole or not at all. Raises ValueError if shapes disagree.
+    """
+    from matplotlib.figure import Figure
+
+    audio = _array("audio", audio, (None,))
+    shape = len(parameter_names), len(feature_names)
+    moves = _array("moves", np.nan_to_num(moves), shape)
+    figure = Figure(figsize=(11.0, 3.0 + 0.4 * shape[0]), layout="constrained")
+    figure.suptitle(title, x=0.012, ha="left", fontsize=14)
+    above, below = figure.subplots(2, 1, height_ratios=(2.0, 0.4 * shape[0] + 0.5))
+    _draw_recording(above, audio, sample_rate, np.array([], int))
+    most = np.abs(moves).max(axis=0)
+    below.imshow(
+        moves / np.where(most > 0, most, 1.0),
+        aspect="auto",
+        cmap="PuOr_r",
+        vmin=-1,
+        vmax=1,
+        alpha=0.8,
+    )
+    for (row, column), value in np.ndenumerate(moves):
+        below.text(column, row, f"{value:+.1f}", ha="center", va="center", size=9)
+    names = [str(FULL_NAMES.get(name, name)) for name in feature_names]
+    wrapped = [name.replace(" ", "\n", 1) for name in names]
+    below.set_xticks(range(shape[1]), wrapped, size=10)
+    below.set_yticks(range(shape[0]), parameter_names, size=10)
+    below.tick_params(length=0)
+    below.spines[:].set_visible(False)
+    below.set_title("from the lowest to the highest value", size=11, loc="left")
+    _save(figure, path)
+
+
 def _save(figure, path) -> None:
     path = Path(path)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")

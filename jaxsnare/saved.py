@@ -69,15 +69,10 @@ class Saved:
 
         Raises ValueError for the state of another computation, naming the difference.
         """
-        found = [one for slot in SLOTS if (one := _read(self.folder / slot))]
-        if not found:
+        newest = self._newest()
+        if newest is None:
             return None
-        head, arrays = max(found, key=lambda one: one[0]["step"])
-        if difference := _difference(head["about"], self.about):
-            raise ValueError(
-                f"training state {self.folder} is of another training: {difference}; "
-                "begin afresh to replace it, or choose another name"
-            )
+        _, arrays = newest
         leaves, structure = jax.tree.flatten(like)
         fits = len(leaves) == len(arrays) and all(
             a.shape == np.shape(b) and a.dtype == np.asarray(b).dtype
@@ -92,9 +87,21 @@ class Saved:
 
     @property
     def step(self) -> int | None:
-        """The step after which the newest undamaged state was kept."""
+        """The step after which the newest undamaged state was kept; as of `load`."""
+        newest = self._newest()
+        return newest[0]["step"] if newest else None
+
+    def _newest(self) -> tuple[dict[str, Any], list[np.ndarray]] | None:
         found = [one for slot in SLOTS if (one := _read(self.folder / slot))]
-        return max((head["step"] for head, _ in found), default=None)
+        if not found:
+            return None
+        head, arrays = max(found, key=lambda one: one[0]["step"])
+        if difference := _difference(head["about"], self.about):
+            raise ValueError(
+                f"training state {self.folder} is of another training: {difference}; "
+                "begin afresh (--fresh, or remove it), or choose another name"
+            )
+        return head, arrays
 
     def remove(self) -> None:
         """Forget what was kept; other people's files stay."""

@@ -20,6 +20,7 @@ class Answer(NamedTuple):
 
     data: dict[str, Any]
     text: str
+    status: int = 0  # 1: what was asked about does not hold
 
 
 def note(args: argparse.Namespace, message: str) -> None:

@@ -162,8 +162,8 @@ def train(
 
     progress: called after each epoch. The weights with the best validation loss are
     kept; KeyboardInterrupt ends the training early and keeps them too. The same seed
-    gives the same result. Raises ValueError where the hits were cut for another rate or
-    window.
+    gives the same result. state: see `fit_many`. Raises ValueError where the hits were
+    cut for another rate or window.
     """
     job = Job(hits, preset, recipe or Recipe())
     first = None if progress is None else lambda rows: progress(rows[0])
@@ -185,7 +185,7 @@ def fit_many(
     training after the epoch and keeps the best weights so far.
 
     state: a folder that holds the state after each epoch, and from which the training
-    goes on if it was killed; it stays (`Saved.remove` of `saved_state` forgets it).
+    goes on if it was killed; `saved_state(...).remove()` forgets it.
     mesh: devices among which the models are shared out (None: all there are, but one
     for a single model); of several hosts, once jax.distributed.initialize was called in
     every process and each makes this same call with a `state` that all of them see.
@@ -193,10 +193,7 @@ def fit_many(
     Raises ValueError where hits were cut for another rate or window, where jobs do not
     go together, and where `state` holds another training.
     """
-    if not jobs:
-        raise ValueError("there is no job; wanted: one or more models to train")
-    for job in jobs:
-        _check(job, synth)
+    check_jobs(jobs, synth)
     for name in ("mapping", "batch", "epochs"):
         values = sorted({str(getattr(job.recipe, name)) for job in jobs})
         if len(values) > 1:
@@ -213,13 +210,11 @@ def fit_many(
         mesh = jax.make_mesh((len(jax.devices()),), ("models",))
     models = Models(problem, len(jobs), mesh)
     saved = None if state is None else saved_state(jobs, synth, state)
+    if saved:
+        _ = saved.step  # another training's is refused before any work
 
     with patient_ctrl_c() as stop_if_asked:
-        heard: dict[int, _Heard] = {}
-        for job in jobs:
-            if id(job.hits) not in heard:
-                heard[id(job.hits)] = _hear(problem, job.hits)
-        lessons = [_prepare(problem, job, heard[id(job.hits)]) for job in jobs]
+        lessons = prepare(problem, jobs)
         cases = jax.tree.map(lambda *a: np.stack(a), *[one.case for one in lessons])
         weights = jax.tree.map(
             lambda *a: np.stack(a),
@@ -258,8 +253,13 @@ def fit_many(
 
 
 def saved_state(jobs: Sequence[Job], synth: Synth, folder: str | Path) -> Saved:
-    """Where the state of `fit_many` is kept, and what it must be of."""
-    about = {
+    """Where the state of `fit_many` is kept."""
+    return Saved(folder, describe(jobs, synth))
+
+
+def describe(jobs: Sequence[Job], synth: Synth) -> dict[str, Any]:
+    """All that the result of jobs depends on, as plain values."""
+    return {
         "synth": {"name": type(synth).__name__, "sample_rate": synth.sample_rate},
         "models": [
             {
@@ -271,7 +271,6 @@ def saved_state(jobs: Sequence[Job], synth: Synth, folder: str | Path) -> Saved:
             for job in jobs
         ],
     }
-    return Saved(folder, about)
 
 
 def _fingerprint(hits: Hits) -> str:
@@ -282,8 +281,15 @@ def _fingerprint(hits: Hits) -> str:
     return digest.hexdigest()[:16]
 
 
+def check_jobs(jobs: Sequence[Job], synth: Synth) -> None:
+    """An error unless preset, hits and recipe of every job go with the synth."""
+    if not jobs:
+        raise ValueError("there is no job; wanted: one or more models to train")
+    for job in jobs:
+        _check(job, synth)
+
+
 def _check(job: Job, synth: Synth) -> None:
-    """An error unless preset, hits, recipe and synth go together."""
     rate, hits, recipe = synth.sample_rate, job.hits, job.recipe
     if not isinstance(job.preset, Preset):
         raise TypeError(
@@ -310,7 +316,7 @@ class _Heard(NamedTuple):
     gate: Gate
 
 
-class _Lesson(NamedTuple):
+class Lesson(NamedTuple):
     """A job in numbers."""
 
     heard: _Heard
@@ -319,6 +325,15 @@ class _Lesson(NamedTuple):
     normalised: np.ndarray  # [N, F]
     wanted: np.ndarray  # [N, 7]
     case: Case
+
+
+def prepare(problem: Problem, jobs: Sequence[Job]) -> list[Lesson]:
+    """Every job in numbers; hits that several jobs share are heard once."""
+    heard: dict[int, _Heard] = {}
+    for job in jobs:
+        if id(job.hits) not in heard:
+            heard[id(job.hits)] = _hear(problem, job.hits)
+    return [_prepare(problem, job, heard[id(job.hits)]) for job in jobs]
 
 
 def _hear(problem: Problem, hits: Hits) -> _Heard:
@@ -336,7 +351,7 @@ def _weights_key(seed: int) -> Array:
     return jax.random.split(jax.random.key(seed))[0]
 
 
-def _prepare(problem: Problem, job: Job, heard: _Heard) -> _Lesson:
+def _prepare(problem: Problem, job: Job, heard: _Heard) -> Lesson:
     """Reference hit, split, normaliser and balance of a job."""
     specs, recipe = problem.specs, job.recipe
     loudness = heard.features[:, 0]
@@ -363,7 +378,7 @@ def _prepare(problem: Problem, job: Job, heard: _Heard) -> _Lesson:
     preset_features = _features(problem, values)
     case = Case(params, preset_features, balance, recipe.start_rate, recipe.patience)
     case = jax.tree.map(np.asarray, case)
-    return _Lesson(heard, reference, split, np.asarray(normalised), wanted, case)
+    return Lesson(heard, reference, split, np.asarray(normalised), wanted, case)
 
 
 def _training(
@@ -374,7 +389,7 @@ def _training(
     names = problem.target.names
     achieved = features - case.preset_features
     wanted = lesson.wanted
-    test = _errors(names, wanted[split.test], achieved[split.test])
+    test = errors(names, wanted[split.test], achieved[split.test])
     record = {
         "recipe": asdict(recipe) | {"learning_rate": recipe.start_rate},
         "hits": len(hits.audio),
@@ -427,7 +442,7 @@ def _map_rows(function, rows):
     return jax.lax.map(function, rows, batch_size=at_once())
 
 
-def _errors(names, wanted, achieved) -> dict[str, Any]:
+def errors(names, wanted, achieved) -> dict[str, Any]:
     """Mean absolute errors per feature beside those without modulation."""
     error = np.abs(achieved - wanted).mean(axis=0)
     baseline = np.abs(wanted).mean(axis=0)

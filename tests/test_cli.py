@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import types
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,9 @@ from jaxsnare.cli import COMMANDS, main
 from jaxsnare.detector import HIT_SPECS, HitDetector
 from jaxsnare.drummer import SnareDrum, practice
 from jaxsnare.onset import ONSET_SPECS, OnsetDetector, find_onsets
+from jaxsnare.presets import read_preset
 from jaxsnare.remapper import PLAY_SPECS
+from jaxsnare.train import Job, Recipe, listen, saved_state
 
 ROOT = Path(__file__).resolve().parents[1]
 RATE = 48_000
@@ -668,6 +671,60 @@ def test_ctrl_c_keeps_the_best_model(home, trained, answer):
     record, _ = answer("show", home.folder / "kept")
     assert record["training"]["interrupted"]
     assert 2 <= record["training"]["epochs"] < 9999
+    assert (home.folder / "kept.training").is_dir()  # from which it could go on
+
+
+def test_the_state_of_another_training_is_refused(home, here, refused):
+    """Before anything is compiled, in one line that names the difference."""
+    path = home.folder / "practice.wav"
+    hits = listen([path], RATE)
+    synth = Snare808(RATE)
+    job = Job(hits, read_preset("808_snare_1", synth), Recipe(seed=1))
+    saved_state([job], synth, here / "m.training").save(3, np.zeros(2))
+    error = refused("train", path, "--out", "m")
+    assert "recipe.seed is 1 there and 0 here" in error
+    assert "--fresh" in error
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signals there")
+def test_a_killed_training_goes_on(home, trained, answer):
+    """kill -9, then the same command: the model of a training that was never killed."""
+
+    def command(name, *more):
+        epochs = ["--epochs", "30", "--json", *more]
+        return [*MODULE, "train", "practice.wav", "--out", name, *epochs]
+
+    options = {"cwd": home.folder, "env": home.environment}
+    running = subprocess.Popen(command("killed"), **options)
+    state = home.folder / "killed.training"
+    deadline = time.monotonic() + 240
+    while not (state / "1").exists() or not (state / "0").exists():
+        assert running.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    running.kill()
+    running.wait()
+    assert not (home.folder / "killed").exists()
+    results = {}
+    for name in ("killed", "whole"):
+        done = subprocess.run(command(name), capture_output=True, text=True, **options)
+        assert done.returncode == 0, done.stderr
+        results[name] = json.loads(done.stdout)
+        assert ("going on after epoch" in done.stderr) == (name == "killed")
+    assert results["killed"]["went_on_after"] >= 2
+    assert results["killed"]["best"] == results["whole"]["best"]
+    assert results["killed"]["test"] == results["whole"]["test"]
+    assert not state.exists()
+
+
+@pytest.mark.slow
+def test_reach_goes_further_than_the_preset_alone(home, answer):
+    path = home.folder / "practice.wav"
+    data, _ = answer("reach", path, "--steps", 25, "--learning-rate", 0.02)
+    assert data["test"]["mean_ratio"] < 0.9
+    assert set(data["modulation"]) == set(Snare808(RATE).specs.names)
+    assert np.abs(data["modulation"]["osc1.freq"]).max() <= 0.01  # its damping
 
 
 # The demo

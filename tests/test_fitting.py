@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxsnare import direct
 from jaxsnare.features import TargetFeatures
 from jaxsnare.features.normalise import Normaliser
 from jaxsnare.fitting import (
@@ -206,6 +207,8 @@ def test_the_state_of_another_training_is_refused(tmp_path):
     message = r"fit is of another training: models\[1\].recipe.seed is 1 there and 5"
     with pytest.raises(ValueError, match=message):
         other.load(np.zeros(2))
+    with pytest.raises(ValueError, match=message):
+        _ = other.step
     about["models"][1]["recipe"]["seed"] = 1
     with pytest.raises(ValueError, match="another version"):
         Saved(tmp_path / "fit", about).load(np.zeros(3))
@@ -221,6 +224,41 @@ def test_a_state_that_cannot_be_written_is_one_line(tmp_path):
     with pytest.raises(ValueError, match=r"cannot write training state .*fit: "):
         Saved(tmp_path / "no" / "fit", {}).save(1, np.zeros(2))
     assert [p.name for p in tmp_path.iterdir()] == ["fit"]
+
+
+def test_direct_optimisation_finds_what_can_be_reached():
+    """Every hit by itself: wanted are features of known values within the damping."""
+    rng = np.random.default_rng(0)
+    preset = rng.uniform(0.4, 0.6, (5, len(SPECS))).astype(np.float32)
+    damping = np.ones_like(preset)
+    damping[:, 3], damping[:, 9] = 0.0, 0.01
+    there = preset + damping * rng.uniform(-0.2, 0.2, preset.shape).astype(np.float32)
+    features = jax.vmap(lambda unit: PROBLEM.sound_features(SPECS.to_physical(unit)))
+    start = features(jnp.asarray(preset))
+    wanted = features(jnp.asarray(there)) - start
+    wanted = wanted.at[4, 0].set(-1e3)  # out of reach, spoils no other
+    rows = direct.Row(
+        jnp.asarray(preset), jnp.asarray(damping), start, wanted, jnp.ones_like(start)
+    )
+    settings = direct.Settings(steps=600, learning_rate=0.02, patience=20)
+
+    def optimise(rows):
+        nobody = None, None, lambda: None  # looks, keeps or stops
+        return direct.optimise(PROBLEM, settings, rows, *nobody)[0]
+
+    state = optimise(rows)
+    got, moved = direct.answers(PROBLEM, rows, state.best)
+    error = np.abs(got - start - wanted)
+    assert error[:4].max() < 0.05 < np.abs(wanted[:4]).max()
+    assert error[4, 0] > 900.0
+    np.testing.assert_allclose(
+        state.best_loss, error.mean(axis=1), rtol=1e-4, atol=1e-6
+    )
+    assert (moved[:, 3] == 0.0).all()
+    assert np.abs(moved[:, 9]).max() <= 0.01
+    assert np.abs(moved[4]).max() <= 1.0
+    alone = optimise(jax.tree.map(lambda a: a[2:3], rows))
+    np.testing.assert_allclose(alone.best_loss[0], state.best_loss[2], atol=1e-3)
 
 
 SHARED_OUT = """

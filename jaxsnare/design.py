@@ -1,0 +1,104 @@
+"""The commands of a synth's designer: new-synth, check-synth."""
+
+import argparse
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from jaxsnare.check import Check, check
+from jaxsnare.features import TargetFeatures
+from jaxsnare.new_synth import file_name, new_synth
+from jaxsnare.synths import find_synth
+from jaxsnare.terminal import Answer, check_file, note, plural, table
+
+
+def run_new_synth(args: argparse.Namespace) -> Answer:
+    path: Path = args.out or Path(file_name(args.name))
+    source = new_synth(args.name, str(path))
+    check_file(path, args.overwrite, [".py"])
+    path.write_text(source, "utf-8")
+    text = f"""\
+{path}: a synth that works; change it.
+
+Try next:
+  jaxsnare check-synth {path}:{args.name}
+  jaxsnare render {path.stem}.wav --synth {path}:{args.name}
+  jaxsnare train DRUM.wav --out my-{path.stem} --synth {path}:{args.name}"""
+    return Answer({"file": str(path), "synth": f"{path}:{args.name}"}, text)
+
+
+def run_check_synth(args: argparse.Namespace) -> Answer:
+    if args.plot is not None:
+        check_file(args.plot, args.overwrite, [".png"])
+    kind = find_synth(args.synth)
+    progress = partial(note, args) if sys.stderr.isatty() else None
+    found = check(kind, args.rate, progress)
+    if args.plot is not None:
+        from jaxsnare.report import save_moves
+
+        save_moves(
+            args.plot,
+            audio=found.audio,
+            sample_rate=args.rate,
+            moves=found.moves,
+            parameter_names=found.synth.specs.names,
+            feature_names=TARGET.names,
+            title=f"{kind.__name__}: what moves what",
+        )
+    return Answer(data(found), words(found), 0 if found.holds else 1)
+
+
+TARGET = TargetFeatures(48_000)  # for names and units, which hold at any rate
+
+
+def data(found: Check) -> dict[str, Any]:
+    """A check as plain values."""
+    specs = found.synth.specs
+    return {
+        "synth": type(found.synth).__name__,
+        "sample_rate": found.synth.sample_rate,
+        "holds": found.holds,
+        "laws": [
+            {"name": law.name, "holds": law.holds, "words": law.words}
+            for law in found.laws
+        ],
+        "notes": list(found.notes),
+        "moves": {
+            name: dict(zip(TARGET.names, row, strict=True))
+            for name, row in zip(specs.names, found.moves.tolist(), strict=True)
+        },
+        "block_us": round(found.block_us, 1),
+        "render_times_real_time": round(found.times_real_time, 1),
+        "gradient_ms": round(found.gradient_ms, 2),
+    }
+
+
+def words(found: Check) -> str:
+    """A check for people."""
+    rate, specs = found.synth.sample_rate, found.synth.specs
+    laws = []
+    for law in found.laws:
+        laws.append(f"  {'holds' if law.holds else 'FAILS'}  {law.name}")
+        if not law.holds:
+            laws.append(f"         {law.words}")
+    rows = [["from lowest to highest", *TARGET.names]]
+    for name, row in zip(specs.names, found.moves, strict=True):
+        rows.append([name, *(f"{value:+.1f}" for value in row)])
+    units = ["", *TARGET.units]
+    failed = sum(not law.holds for law in found.laws)
+    verdict = "all laws hold"
+    if failed:
+        verdict = f"{failed} of {plural(len(found.laws), 'law')} fail"
+    notes = "".join(f"\nnote: {line}" for line in found.notes)
+    return f"""\
+{type(found.synth).__name__}: {plural(len(specs), "parameter")}, {rate} Hz: {verdict}.
+
+{chr(10).join(laws)}
+
+What each parameter moves, the others at their defaults:
+{table([rows[0], units, *rows[1:]])}
+
+A block of 64 samples takes {found.block_us:.0f} us (of {6.4e7 / rate:.0f} us); a second
+is rendered {found.times_real_time:.0f}x faster than it lasts; the gradient of a hit in
+training takes {found.gradient_ms:.1f} ms.{notes}"""
