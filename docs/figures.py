@@ -1,0 +1,90 @@
+"""Makes the pictures of the documentation: python docs/figures.py"""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+
+from jaxsnare.component import run_blocks
+from jaxsnare.detector import HitDetector
+from jaxsnare.drummer import groove
+from jaxsnare.onset import pre_roll_samples
+from jaxsnare.presets import load_preset
+from jaxsnare.synths import Snare808, render
+
+RATE = 44_100
+WINDOW = 256
+IMAGES = Path(__file__).parent / "images"
+
+
+def one_stroke() -> None:
+    """A stroke, what the detector makes of it, the window, and the voice."""
+    audio = groove(RATE).audio
+    detector = HitDetector(RATE)
+    heard = run_blocks(detector, detector.defaults, audio)
+    onset = int(np.flatnonzero(heard.fired)[3])
+    begin = onset - pre_roll_samples(RATE)
+    starts = begin + WINDOW
+    cut = slice(begin - 200, begin + 1000)
+    ms = (np.arange(len(audio))[cut] - onset) / RATE * 1000
+    synth = Snare808(RATE)
+    voice = np.zeros(len(audio), np.float32)
+    sound = np.asarray(render(synth, load_preset("808_snare_1", synth), samples=4000))
+    voice[starts : starts + len(sound)] = sound
+    figure, (drum, level, answer) = plt.subplots(
+        3, sharex=True, figsize=(8, 5), layout="constrained"
+    )
+    drum.plot(ms, audio[cut], "k", lw=0.8)
+    drum.axvspan(ms[200], ms[200 + WINDOW], color="C1", alpha=0.3, lw=0)
+    drum.set_ylabel("drum")
+    drum.text(3.0, 0.8 * np.abs(audio[cut]).max(), "window", color="C1")
+    level.plot(ms, heard.level[cut], label="rise")
+    level.plot(ms, heard.threshold[cut], "--", label="threshold")
+    level.legend(frameon=False)
+    level.set_ylabel("detector, dB")
+    answer.plot(ms, voice[cut], "C2", lw=0.8)
+    answer.set_ylabel("synth")
+    answer.set_xlabel("ms after the hit was detected")
+    for axes in (drum, level, answer):
+        axes.axvline(0, color="0.6", lw=0.8)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(IMAGES / "one-stroke.png", dpi=130)
+
+
+def law() -> None:
+    """A synth whole and in blocks: what differs, in dB."""
+    synth = Snare808(RATE)
+    preset = load_preset("808_snare_1", synth)
+    whole = np.asarray(render(synth, preset, samples=RATE // 2))
+    trigger = np.zeros(len(whole), bool)
+    trigger[0] = True
+    figure, (sound, error) = plt.subplots(
+        2, sharex=True, figsize=(8, 4), layout="constrained"
+    )
+    ms = np.arange(len(whole)) / RATE * 1000
+    sound.plot(ms, whole, "k", lw=0.5)
+    sound.set_ylabel("one hit")
+    for block in (1, 64, 441):
+        step, state, parts = jax.jit(synth.step), synth.init(), []
+        for at in range(0, len(whole) // block * block, block):
+            state, out = step(preset, state, jnp.asarray(trigger[at : at + block]))
+            parts.append(np.asarray(out))
+        played = np.concatenate(parts)
+        off = np.abs(played - whole[: len(played)])
+        smooth = np.sqrt(np.convolve(off**2, np.ones(441) / 441, "same"))
+        label = f"blocks of {block}"
+        error.plot(ms[: len(played)], 20 * np.log10(smooth + 1e-12), label=label)
+    error.set_ylabel("difference to the\nwhole, dB re 1")
+    error.set_ylim(-250, 0)
+    error.set_xlabel("ms")
+    error.legend(frameon=False, ncols=3)
+    for axes in (sound, error):
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(IMAGES / "law.png", dpi=130)
+
+
+if __name__ == "__main__":
+    one_stroke()
+    law()
