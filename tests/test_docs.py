@@ -1,12 +1,16 @@
 """What README and documentation say to type can be typed, and does what they say."""
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from jack_server import MISSING, jackd
 
 from jaxsnare.audio import read_audio, write_audio
 from jaxsnare.cli import _parse, main
@@ -62,7 +66,12 @@ def test_what_a_page_links_to_is_there(page):
     assert [link for link in there if not (page.parent / link).exists()] == []
 
 
-LIVE = ("live", "devices", "calibrate")  # of which none runs without a device
+# None of them runs without a device; how the others may end.
+LIVE = {
+    "devices": [],
+    "live": ["--duration", "1", "--overwrite"],
+    "calibrate": ["--play", "practice.wav"],
+}
 
 
 @pytest.mark.slow
@@ -85,7 +94,7 @@ def test_the_commands_of_the_documentation_run_in_their_order(
     with jax.numpy_dtype_promotion("standard"):
         for line in map(str, lines):
             command, *words = shlex.split(line)[1:]
-            if command in (*LIVE, "bench") or "torchscript" in line:
+            if command in {*LIVE, "bench"} or "torchscript" in line:
                 continue
             words += ["--epochs", "1"] if command == "train" else []
             again = command in ("train", "onsets") and "--overwrite" not in words
@@ -95,3 +104,30 @@ def test_the_commands_of_the_documentation_run_in_their_order(
     assert {"onsets", "train", "remap", "show", "export"} <= set(ran)
     assert (tmp_path / "report.png").stat().st_size > 10_000
     assert len(read_audio("synth.wav", 44_100)) == len(song)
+
+
+@pytest.mark.realtime
+@pytest.mark.skipif(bool(MISSING), reason=MISSING)
+def test_the_commands_that_play_run(random_model, tmp_path):
+    for name in ("my-snare", "my-rim"):
+        random_model().save(tmp_path / name)
+    write_audio(tmp_path / "practice.wav", practice(48_000, seconds=12).audio, 48_000)
+    write_audio(tmp_path / "song.wav", practice(48_000, seconds=3).audio, 48_000)
+    lines = {str(line.values[0]) for line in LINES}
+    ran = []
+    with jackd("jaxsnare-docs"):
+        for line in sorted(lines):
+            command, *words = shlex.split(line)[1:]
+            if command not in LIVE:
+                continue
+            done = subprocess.run(
+                [sys.executable, "-m", "jaxsnare", command, *words, *LIVE[command]],
+                cwd=tmp_path,
+                capture_output=True,
+                text=True,
+                env=os.environ | {"PYTHONPATH": str(ROOT)},
+            )
+            assert done.returncode == 0, (line, done.stderr)
+            ran.append(command)
+    assert set(ran) == set(LIVE)
+    assert (tmp_path / "take1" / "input.wav").exists()
