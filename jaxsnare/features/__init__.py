@@ -65,7 +65,7 @@ class TargetFeatures:
     @property
     def _cascade(self) -> Cascade:
         rate = self.sample_rate
-        level = functools.partial(loudness.loudness, sample_rate=rate, clip=self.clip)
+        level = loudness.FrameLoudness(rate, self.clip)
         brightness = functools.partial(
             spectral.spectral_centroid,
             sample_rate=rate,
