@@ -4,8 +4,8 @@ Every frame is filtered from rest. The filter is linear, so a frame is cut into
 blocks of 64 samples and everything becomes small matrix products: what a block
 answers to itself, what it leaves in the filter's state, and what a state rings on.
 The matrices are made in float64, in a basis in which the answers to unit states are
-orthonormal, so that float32 loses nothing to the poles close to 1. Overlapping frames share
-their blocks: the power of a frame is a sum over its blocks and what rings into them.
+orthonormal, so that float32 loses nothing to the poles close to 1. Overlapping frames
+share their blocks: a frame's power is a sum over its blocks and what rings into them.
 """
 
 import functools
