@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import numpy as np
 from jaxsnare import __version__, fitting
 from jaxsnare.detector import HIT_SPECS
 from jaxsnare.drummer import SnareDrum, groove
+from jaxsnare.dsp.framing import frames
 from jaxsnare.features import OnsetFeatures, TargetFeatures
 from jaxsnare.features.normalise import Normaliser
 from jaxsnare.live.engine import Engine
@@ -156,7 +158,64 @@ def _train(
                 "backward_ms": round(whole - ahead, 2),
             }
         )
-    return {"sample_rate": RATE, "steps": rows}
+    progress("the stages of a training step")
+    stages = _stages(problem, max(BATCHES), seconds)
+    return {"sample_rate": RATE, "steps": rows, "stages": stages}
+
+
+def _stages(
+    problem: fitting.Problem, batch: int, seconds: float
+) -> list[dict[str, Any]]:
+    """Each stage of a step, with its gradient, beside the least that it must do.
+
+    That is a transform of its frames and back, or its signal read and written once in
+    either direction, at the speed that both are measured to take here.
+    """
+    synth, specs, target = problem.synth, problem.specs, problem.target
+    cascade, several = target.cascade, fitting.at_once()
+    unit = np.random.default_rng(0).uniform(0.2, 0.8, (batch, len(specs)))
+    values = specs.to_physical(jnp.asarray(unit, jnp.float32))
+
+    def timed(function, rows):
+        def both(row):
+            return jax.value_and_grad(lambda row: jnp.sum(function(row)))(row)
+
+        chunks = jax.jit(lambda rows: jax.lax.map(both, rows, batch_size=several))
+        return median_ms(chunks, rows, seconds=seconds)
+
+    def sound(values):
+        return render(synth, specs.unpack(values), samples=target.samples)
+
+    def there_and_back(row):
+        framed = frames(row, cascade.frame, cascade.hop)
+        return jnp.fft.irfft(jnp.fft.rfft(framed), cascade.frame)
+
+    def in_chunks(function):
+        return jax.jit(lambda rows: jax.lax.map(function, rows, batch_size=several))
+
+    audio = in_chunks(sound)(values)
+    bounds = {
+        "transform": median_ms(in_chunks(there_and_back), audio, seconds=seconds),
+        "memory": 2 * median_ms(in_chunks(lambda row: row + 1), audio, seconds=seconds),
+    }
+    measured: list[tuple[str, Callable[[Any], Any], jax.Array, str]]
+    measured = [("synth", sound, values, "memory")]
+    for name, feature in cascade.features:
+        alone = replace(cascade, features=((name, feature),))
+        measured.append(
+            (name, alone, audio, "transform" if name != "SPL" else "memory")
+        )
+    measured.append(("TC", target.temporal, audio, "memory"))
+    return [
+        {
+            "stage": name,
+            "batch": batch,
+            "ms": timed(function, rows),
+            "bound_ms": round(bounds[bound], 2),
+            "bound": bound,
+        }
+        for name, function, rows, bound in measured
+    ]
 
 
 def _render(
@@ -360,6 +419,11 @@ def text(result: dict[str, Any]) -> str:
             f"training step, batch {row['batch']:3d}: {row['step_ms']:8.1f} ms   "
             f"(forward: synth {row['synth_ms']:.1f}, features {row['features_ms']:.1f};"
             f" backward {row['backward_ms']:.1f})"
+        )
+    for row in result.get("stages", ()):
+        lines.append(
+            f"  {row['stage']:5s} with its gradient, batch {row['batch']}: "
+            f"{row['ms']:7.1f} ms; {row['bound']} alone: {row['bound_ms']:.1f} ms"
         )
     for row in result.get("renders", ()):
         lines.append(

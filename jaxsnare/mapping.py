@@ -14,15 +14,17 @@ from jaxtyping import Array, Float
 from jaxsnare.features.normalise import Normaliser
 from jaxsnare.params import ParamSet, unknown
 
+ACTIVATIONS = {"relu": jax.nn.relu, "tanh": jnp.tanh, "silu": jax.nn.silu}
+
 
 @dataclass(frozen=True)
 class Mapping:
     """A network from onset features [F] to a modulation [P] within [-1, 1].
 
     hidden: width of each hidden layer, each followed by LayerNorm (epsilon 1e-5, no
-    affine) and ReLU; tanh at the output. With no hidden layer: a linear map without
-    bias, clamped to [-1, 1]. Weights start normally distributed with `init_std`,
-    biases at 0 (Shier et al. 2024).
+    affine) and `activation`; tanh at the output. With no hidden layer: a linear map
+    without bias, clamped to [-1, 1]. Weights start normally distributed with
+    `init_std`, biases at 0 (Shier et al. 2024).
 
     >>> mapping = Mapping(3, 14, hidden=(32,))
     >>> params = mapping.init(jax.random.key(0))
@@ -34,8 +36,11 @@ class Mapping:
     outputs: int
     hidden: tuple[int, ...] = (32,)
     init_std: float = 1e-3
+    activation: str = "relu"
 
     def __post_init__(self) -> None:
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(unknown("activation", self.activation, list(ACTIVATIONS)))
         sizes = (self.inputs, *self.hidden, self.outputs)
         if not all(isinstance(size, int) and size > 0 for size in sizes):
             raise ValueError(f"layer sizes must be whole numbers > 0, got {sizes}")
@@ -62,7 +67,7 @@ class Mapping:
 
 
 def _network(mapping: Mapping, rngs: Any) -> Any:
-    """Linear layers, each but the last with LayerNorm and ReLU."""
+    """Linear layers, each but the last with LayerNorm and activation."""
     from flax import nnx
 
     def linear(inputs: int, outputs: int, use_bias: bool) -> nnx.Linear:
@@ -77,7 +82,8 @@ def _network(mapping: Mapping, rngs: Any) -> Any:
         norm = nnx.LayerNorm(
             width, epsilon=1e-5, use_bias=False, use_scale=False, rngs=rngs
         )
-        layers += [linear(inputs, width, use_bias=True), norm, nnx.relu]
+        activation = ACTIVATIONS[mapping.activation]
+        layers += [linear(inputs, width, use_bias=True), norm, activation]
         inputs = width
     layers.append(linear(inputs, mapping.outputs, use_bias=bool(mapping.hidden)))
     layers.append(jnp.tanh if mapping.hidden else _clamp)
@@ -96,12 +102,21 @@ HIDDEN: dict[str, tuple[int, ...]] = {
 """The published mappings by name: the widths of their hidden layers."""
 
 
-def make_mapping(name: str, inputs: int, outputs: int) -> Mapping:
-    """A published mapping by name; ValueError that names the choices if unknown."""
+def make_mapping(
+    name: str,
+    inputs: int,
+    outputs: int,
+    hidden: tuple[int, ...] | None = None,
+    activation: str = "relu",
+) -> Mapping:
+    """A published mapping by name, or with other hidden layers.
+
+    Raises ValueError that names the choices if the name is unknown.
+    """
     if name not in HIDDEN:
         raise ValueError(unknown("mapping", name, list(HIDDEN)))
-    hidden = HIDDEN[name]
-    return Mapping(inputs, outputs, hidden, init_std=1e-3 if hidden else 1e-6)
+    hidden = HIDDEN[name] if hidden is None else hidden
+    return Mapping(inputs, outputs, hidden, 1e-3 if hidden else 1e-6, activation)
 
 
 class MapParams(NamedTuple):

@@ -29,7 +29,7 @@ from jaxsnare.fitting import (
 from jaxsnare.gate import Gate, fit_gate, gate_features
 from jaxsnare.interrupt import patient_ctrl_c
 from jaxsnare.losses import difference_weights
-from jaxsnare.mapping import HIDDEN, MapParams, make_mapping
+from jaxsnare.mapping import MapParams, Mapping, make_mapping
 from jaxsnare.model import Model
 from jaxsnare.onset import find_onsets, pre_roll_samples
 from jaxsnare.params import as_params, unknown
@@ -49,7 +49,7 @@ class Recipe:
     published one of the mapping. It is halved after `patience` epochs without a better
     validation loss. weights: "balanced" makes every feature count by its range over
     the training hits, "none" is the published loss. reference: the rule that picks
-    the reference hit.
+    the reference hit. hidden: widths of the hidden layers, None for the mapping's.
     """
 
     mapping: str = "mlp"
@@ -61,16 +61,17 @@ class Recipe:
     weights: Literal["balanced", "none"] = "balanced"
     reference: Literal["median_vector", "median_loudness"] = "median_vector"
     seed: int = 0
+    hidden: tuple[int, ...] | None = None
+    activation: str = "relu"
 
     def __post_init__(self) -> None:
+        self.make_mapping(1, 1)
         for name, least in (("epochs", 1), ("batch", 1), ("patience", 1), ("seed", 0)):
             value = getattr(self, name)
             if not isinstance(value, int) or value < least:
                 raise ValueError(
                     f"{name} is {value!r}; allowed: whole numbers from {least} on"
                 )
-        if self.mapping not in HIDDEN:
-            raise ValueError(unknown("mapping", self.mapping, list(HIDDEN)))
         if not isinstance(self.window, int) or not 32 <= self.window <= 8192:
             raise ValueError(f"window is {self.window} samples, allowed is 32..8192")
         if self.learning_rate is not None and not 0 < self.learning_rate < 1:
@@ -81,6 +82,10 @@ class Recipe:
         ):
             if getattr(self, name) not in choices:
                 raise ValueError(unknown(name, getattr(self, name), choices))
+
+    def make_mapping(self, inputs: int, outputs: int) -> Mapping:
+        """The network; ValueError for what cannot be one."""
+        return make_mapping(self.mapping, inputs, outputs, self.hidden, self.activation)
 
     @property
     def start_rate(self) -> float:
@@ -194,7 +199,7 @@ def fit_many(
     go together, and where `state` holds another training.
     """
     check_jobs(jobs, synth)
-    for name in ("mapping", "batch", "epochs"):
+    for name in ("mapping", "hidden", "activation", "batch", "epochs"):
         values = sorted({str(getattr(job.recipe, name)) for job in jobs})
         if len(values) > 1:
             raise ValueError(
@@ -204,7 +209,7 @@ def fit_many(
     specs, target = synth.specs, TargetFeatures(synth.sample_rate)
     recipe = jobs[0].recipe
     inputs = len(OnsetFeatures(synth.sample_rate, recipe.window).names)
-    mapping = make_mapping(recipe.mapping, inputs, len(specs))
+    mapping = recipe.make_mapping(inputs, len(specs))
     problem = Problem(synth, specs, mapping, target)
     if mesh is None and len(jax.devices()) > 1 and len(jobs) > 1:
         mesh = jax.make_mesh((len(jax.devices()),), ("models",))

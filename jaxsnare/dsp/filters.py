@@ -92,10 +92,11 @@ def linear_recurrence(
     Forms: `scan` (sample by sample), `chunked` (matrix products inside chunks and a
     scan over chunks), `associative` (parallel prefix), `frequency` (FFT of twice the
     length; what rings longer than that wraps around). `auto` is what measured best:
-    scan for blocks, chunked for whole signals.
+    scan on a processor, and on an accelerator chunked for whole signals.
     """
     if method == "auto":
-        method = "scan" if u.shape[-1] < 4 * CHUNK else "chunked"
+        serial = jax.default_backend() == "cpu" or u.shape[-1] < 4 * CHUNK
+        method = "scan" if serial else "chunked"
     if method not in FORMS:
         raise ValueError(
             f"filter method must be 'auto' or one of {', '.join(FORMS)}, got {method!r}"

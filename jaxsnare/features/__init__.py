@@ -60,12 +60,13 @@ class TargetFeatures:
     @property
     def samples(self) -> int:
         """Samples that matter: shorter sounds count as followed by zeros."""
-        return self._cascade.samples
+        return self.cascade.samples
 
     @property
-    def _cascade(self) -> Cascade:
+    def cascade(self) -> Cascade:
+        """All of them but the temporal centroid."""
         rate = self.sample_rate
-        level = functools.partial(loudness.loudness, sample_rate=rate, clip=self.clip)
+        level = loudness.FrameLoudness(rate, self.clip)
         brightness = functools.partial(
             spectral.spectral_centroid,
             sample_rate=rate,
@@ -80,10 +81,13 @@ class TargetFeatures:
 
     def __call__(self, audio: Float[Array, " time"]) -> Float[Array, "7"]:
         _check(audio, "audio")
+        return jnp.concatenate([self.cascade(audio), self.temporal(audio)[None]])
+
+    def temporal(self, audio: Float[Array, " time"]) -> Float[Array, ""]:
+        """The temporal centroid."""
         begin = audio[: int(0.125 * self.sample_rate)]
         begin = jnp.pad(begin, (0, int(0.125 * self.sample_rate) - len(begin)))
-        centre = temporal.temporal_centroid(begin, self.sample_rate, scaling="schlauch")
-        return jnp.concatenate([self._cascade(audio), centre[None]])
+        return temporal.temporal_centroid(begin, self.sample_rate, scaling="schlauch")
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,9 @@ FrameFeature = Callable[[Float[Array, "frames n"]], Float[Array, " frames"]]
 class Cascade:
     """Frame features of a sound over segments of a growing number of frames.
 
-    features: (name, function of frames[F, n] -> [F]) pairs.
+    features: (name, function of frames[F, n] -> [F]) pairs. A function that has
+        `of_signal(audio, size, hop) -> [F]` too is asked for that, where overlapping
+        frames cost less together.
     num_frames: frames of each segment; each begins where the one before ends, or all
         at the first frame if `always_from_onset`.
     frame, hop: samples of a frame, and from one to the next.
@@ -103,7 +105,11 @@ class Cascade:
         framed = frames(audio, self.frame, self.hop)
         outputs = []
         for _, feature in self.features:
-            values = feature(framed)
+            of_signal = getattr(feature, "of_signal", None)
+            if of_signal is None:
+                values = feature(framed)
+            else:
+                values = of_signal(audio, self.frame, self.hop)
             for start, n, kind in self._outputs:
                 segment = values[start : start + n]
                 if kind == "mean":

@@ -4,16 +4,20 @@ Every frame is filtered from rest. The filter is linear, so a frame is cut into
 blocks of 64 samples and everything becomes small matrix products: what a block
 answers to itself, what it leaves in the filter's state, and what a state rings on.
 The matrices are made in float64, in a basis in which the answers to unit states are
-orthonormal, so that float32 loses nothing to the poles close to 1.
+orthonormal, so that float32 loses nothing to the poles close to 1. Overlapping frames
+share their blocks: a frame's power is a sum over its blocks and what rings into them.
 """
 
 import functools
+from dataclasses import dataclass
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+
+from jaxsnare.dsp.framing import frames
 
 Coefficients = Literal["pyloudnorm", "itu"]
 Biquad = tuple[tuple[float, float, float], tuple[float, float, float]]
@@ -213,3 +217,62 @@ def loudness(
     """
     y = k_weighting(frames, sample_rate, clip=clip, coefficients=coefficients)
     return -0.691 + 10.0 * jnp.log10(jnp.mean(y**2, axis=-1) + 1e-8)
+
+
+@dataclass(frozen=True)
+class FrameLoudness:
+    """`loudness` of frames, or of all the overlapping frames of a signal at once.
+
+    >>> level = FrameLoudness(48000)
+    >>> audio = jnp.sin(0.1 * jnp.arange(1024.0))
+    >>> of_signal = level.of_signal(audio, size=512, hop=256)
+    >>> jnp.allclose(of_signal, level(frames(audio, 512, 256)), atol=1e-4).item()
+    True
+    """
+
+    sample_rate: int
+    clip: bool = False
+    coefficients: Coefficients = "pyloudnorm"
+
+    def __call__(self, frames: Float[Array, "*batch n"]) -> Float[Array, "*batch"]:
+        return loudness(
+            frames, self.sample_rate, clip=self.clip, coefficients=self.coefficients
+        )
+
+    def of_signal(
+        self, x: Float[Array, " time"], size: int, hop: int
+    ) -> Float[Array, " frames"]:
+        """Loudness of frame k, the samples [k * hop, k * hop + size), for all k.
+
+        With y0 the answer of a block to itself and s the state that enters it, the
+        block's power is |y0|^2 + 2 (y0 ring') s + |s|^2, as the rows of `ring` are
+        orthonormal. Only s, which is four numbers, differs from frame to frame.
+        """
+        if self.clip or size % BLOCK or hop % BLOCK:
+            return self(frames(x, size, hop))
+        stages = k_weighting_coefficients(self.sample_rate, self.coefficients)
+        answer, leave, step, ring = _block_matrices(stages)
+        order, blocks = len(step), size // BLOCK
+        matmul = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
+        # What a block gives: its answer, that on the ringing, the state it leaves.
+        gives = np.concatenate([answer, answer @ ring.T, leave], axis=1)
+        whole = x[: len(x) // BLOCK * BLOCK].reshape(-1, BLOCK)
+        given = matmul(whole, jnp.asarray(gives, x.dtype))
+        own, meets, left = jnp.split(given, [BLOCK, BLOCK + order], axis=1)
+        # States of a frame: what each earlier block of it left, rung on until here.
+        reach = np.zeros((blocks, order, blocks, order))
+        power = np.eye(order)
+        for lag in range(1, blocks):
+            for k in range(blocks - lag):
+                reach[k, :, k + lag, :] = power
+            power = power @ step
+        reach = jnp.asarray(reach.reshape(blocks * order, -1), x.dtype)
+
+        def framed(a):
+            return frames(a.reshape(-1), blocks * a.shape[1], hop // BLOCK * a.shape[1])
+
+        states = matmul(framed(left), reach)
+        power_own = jnp.sum(framed(jnp.sum(own**2, axis=1, keepdims=True)), axis=1)
+        power_rung = jnp.sum(states * (2.0 * framed(meets) + states), axis=1)
+        mean = jnp.maximum(power_own + power_rung, 0.0) / size
+        return -0.691 + 10.0 * jnp.log10(mean + 1e-8)
