@@ -35,7 +35,18 @@ from jaxsnare.mapping import MapParams, Mapping
 from jaxsnare.onset import ONSET_SPECS, OnsetDetector, Onsets
 from jaxsnare.params import ParamSet, ParamSpec
 from jaxsnare.remapper import PLAY_SPECS, RemapParams, Remapper
-from jaxsnare.synths import FMDrumSynth, SimpleDrumSynth, Snare808, ranges
+from jaxsnare.synths import (
+    Clap808,
+    FMDrumSynth,
+    FMPercussion,
+    HiHat808,
+    Kick808,
+    ModalDrum,
+    SimpleDrumSynth,
+    Snare808,
+    Snare909,
+    ranges,
+)
 
 RATE = 44_100
 LENGTH = 896
@@ -219,6 +230,7 @@ def palette() -> dict[str, Row]:
         "Room": row(Room(RATE, 0.25), decay, damping),
         "Compressor": row(Compressor(RATE), *compressor),
         **{f"Shaper {kind}": row(Shaper(kind), drive) for kind in SHAPES},
+        **{kind.__name__: synth(kind(RATE)) for kind in DRUMS},
     }
 
 
@@ -294,6 +306,7 @@ def table() -> dict[str, Row]:
     }
 
 
+DRUMS = (Kick808, Clap808, HiHat808, Snare909, ModalDrum, FMPercussion)
 PALETTE = palette()
 ROWS = table() | PALETTE
 LONG = ("Snare808", "FMDrumSynth", "Remapper")  # take long to compile
@@ -423,6 +436,7 @@ def value_cases() -> list[Any]:
     """Rows in time and blocks; 112 and 128 differ where there are sub-blocks."""
     slow = [(n, b) for n in IN_TIME for b in (112, 128) if b == 128 or n not in LONG]
     twins = ("Wave saw", "Wave pulse", "Biquad notch", "Shaper tanh", "Shaper fold")
+    twins += tuple(kind.__name__ for kind in DRUMS[1:])
     return cases(
         slow + [(n, b) for n in PALETTE for b in BLOCKS if b != 7 or n in twins]
     )
