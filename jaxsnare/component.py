@@ -69,35 +69,38 @@ def check_rate(sample_rate: int) -> None:
 
 
 def scan_blocks(
-    step: Callable[[Any, Any], tuple[Any, tuple[Any, Any]]], state: Any, x: Any
+    step: Callable[[Any, Any], tuple[Any, tuple[Any, Any]]],
+    state: Any,
+    x: Any,
+    size: int = SUB_BLOCK,
 ) -> tuple[Any, tuple[Any, Any]]:
-    """Run `step(state, x) -> (state, (signals, events))` over pieces of SUB_BLOCK.
+    """Run `step(state, x) -> (state, (signals, events))` over pieces of `size` samples.
 
     x: a pytree of arrays whose last axis is time. Signals are joined along their last
     axis (time); events, of which a piece has one each, are stacked along a new first
     axis, a row for each piece.
     """
     length = jax.tree.leaves(x)[0].shape[-1]
-    count, rest = divmod(length, SUB_BLOCK)
+    count, rest = divmod(length, size)
     parts = []
     if count == 1:
-        state, out = step(state, jax.tree.map(lambda a: a[..., :SUB_BLOCK], x))
+        state, out = step(state, jax.tree.map(lambda a: a[..., :size], x))
         parts.append(_with_rows(out))
     elif count > 1:
 
         def pieces(a):
-            whole = a[..., : count * SUB_BLOCK]
-            cut = whole.reshape(*a.shape[:-1], count, SUB_BLOCK)
+            whole = a[..., : count * size]
+            cut = whole.reshape(*a.shape[:-1], count, size)
             return jnp.moveaxis(cut, -2, 0)
 
         def join(a):
             moved = jnp.moveaxis(a, 0, -2)
-            return moved.reshape(*moved.shape[:-2], count * SUB_BLOCK)
+            return moved.reshape(*moved.shape[:-2], count * size)
 
         state, (signals, events) = jax.lax.scan(step, state, jax.tree.map(pieces, x))
         parts.append((jax.tree.map(join, signals), events))
     if rest:
-        tail = jax.tree.map(lambda a: a[..., count * SUB_BLOCK :], x)
+        tail = jax.tree.map(lambda a: a[..., count * size :], x)
         state, out = step(state, tail)
         parts.append(_with_rows(out))
     if len(parts) == 1:

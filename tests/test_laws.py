@@ -23,9 +23,12 @@ import pytest
 import jaxsnare
 from jaxsnare.component import Component
 from jaxsnare.detector import HIT_SPECS, HitDetector
-from jaxsnare.dsp.filters import FORMS, Biquad
-from jaxsnare.dsp.followers import Follower, Limiter, PeakFollower, Ramp
-from jaxsnare.dsp.oscillators import Sine
+from jaxsnare.dsp.delays import Comb, Room
+from jaxsnare.dsp.filters import FORMS, Bands, Biquad, StateVariable
+from jaxsnare.dsp.followers import Compressor, Follower, Limiter, PeakFollower, Ramp
+from jaxsnare.dsp.oscillators import Sine, Wave
+from jaxsnare.dsp.resonators import Resonators
+from jaxsnare.dsp.shapers import SHAPES, Shaper
 from jaxsnare.features import OnsetFeatures
 from jaxsnare.features.normalise import Normaliser, RunningNormaliser
 from jaxsnare.mapping import MapParams, Mapping
@@ -145,6 +148,80 @@ def remapper() -> Row:
     )
 
 
+def bank(component, *specs: ParamSpec) -> Row:
+    """A component whose params are arrays of two: a name "freq.1" is of the second."""
+    each = [
+        dataclasses.replace(s, name=f"{s.name}.{i}") for s in specs for i in range(2)
+    ]
+
+    def params(values):
+        return tuple(
+            jnp.stack([values[f"{s.name}.{i}"] for i in range(2)]) for s in specs
+        )
+
+    turned = {f"{specs[0].name}.1": 2 * specs[0].default}
+    return Row(component, ParamSet(tuple(each)), params, HITS, QUIET, turned)
+
+
+def palette() -> dict[str, Row]:
+    """What synths are made of: nearly all of it slow, since there is much of it."""
+    freq, q = ranges.filter_freq("freq", RATE), ranges.filter_q("q")
+    decay, mod = ranges.decay_ms("decay"), ranges.osc_mod("mod")
+    amplitude = ParamSpec("amplitude", "", -1.0, 1.0, 0.5)
+    damping = ParamSpec("damping", "", 0.0, 0.5, 0.2)
+    moving = np.geomspace(100, 30_000, LENGTH).astype(np.float32)
+
+    def row(component, *specs, x: Any = HITS, silence: Any = QUIET):
+        names = [s.name for s in specs]
+        params = params_in_order(*names) if len(names) > 1 else lambda v: v[names[0]]
+        return Row(component, ParamSet(specs), params, x, silence)
+
+    def wave(kind):
+        width = ParamSpec("width", "", 0.0, 1.0, 0.3)
+        return row(
+            Wave(kind, RATE),
+            ranges.osc_freq("freq", 1234.0),
+            mod,
+            width,
+            x=(SINCE, SWEEP),
+            silence=(np.full(LENGTH, -5, np.int32), SWEEP),
+        )
+
+    compressor = (
+        ParamSpec("threshold", "dB", -60.0, 0.0, -20.0),
+        ParamSpec("ratio", "", 1.0, 20.0, 4.0),
+        ParamSpec("knee", "dB", 0.0, 12.0, 6.0),
+        ParamSpec("attack", "ms", 0.01, 50.0, 0.5),
+        ParamSpec("release", "ms", 1.0, 1000.0, 10.0),
+        ParamSpec("makeup", "dB", 0.0, 24.0, 3.0),
+    )
+    drive = ranges.drive_db("drive", 9.0)
+    return {
+        **{f"Wave {kind}": wave(kind) for kind in ("saw", "pulse", "triangle")},
+        "Biquad bandpass": biquad("bandpass", "auto"),
+        "Biquad notch": biquad("notch", "auto"),
+        "StateVariable": row(
+            StateVariable("bandpass", RATE),
+            q,
+            x=(HITS, moving),
+            silence=(QUIET, moving),
+        ),
+        "Bands": bank(Bands(2, RATE), freq, q, ranges.gain_db("gain")),
+        "Resonators": bank(
+            Resonators(2, RATE), ranges.osc_freq("freq"), decay, amplitude
+        ),
+        "Comb": row(
+            Comb(RATE, 200.0, 1000.0),
+            ParamSpec("freq", "Hz", 200.0, 1000.0, 321.0),
+            decay,
+            damping,
+        ),
+        "Room": row(Room(RATE, 0.25), decay, damping),
+        "Compressor": row(Compressor(RATE), *compressor),
+        **{f"Shaper {kind}": row(Shaper(kind), drive) for kind in SHAPES},
+    }
+
+
 def table() -> dict[str, Row]:
     # the form "frequency" is for whole signals: what rings longer wraps around
     rows = {
@@ -215,9 +292,10 @@ def table() -> dict[str, Row]:
     }
 
 
-ROWS = table()
-# take long to compile
-LONG = ("Remapper", *(name for name in SHIPPED if name != "SimpleDrumSynth"))
+PALETTE = palette()
+ROWS = table() | PALETTE
+DRUMS = [name for name in SHIPPED if name not in ("Snare808", "SimpleDrumSynth")]
+LONG = ("Snare808", *DRUMS, "Remapper")  # take long to compile
 IN_TIME = [name for name, row in ROWS.items() if row.time]
 
 
@@ -334,16 +412,18 @@ def numpy(tree: Any) -> Any:
     return jax.tree.map(np.asarray, tree)
 
 
-def quick_rows() -> list[Any]:
-    """All rows; what compiles for over ten seconds is marked slow."""
-    slow = pytest.mark.slow
-    return [pytest.param(n, marks=slow if n in LONG else ()) for n in ROWS]
+def quick_rows(*, all_of: Any = LONG) -> list[Any]:
+    """All rows; the palette, and what compiles for over ten seconds, marked slow."""
+    slow, long = pytest.mark.slow, (*all_of, *PALETTE)
+    return [pytest.param(n, marks=slow if n in long else ()) for n in ROWS]
 
 
 def value_cases() -> list[Any]:
     """Rows in time and blocks; 112 and 128 differ where there are sub-blocks."""
     slow = [(n, b) for n in IN_TIME for b in (112, 128) if b == 128 or n not in LONG]
-    return cases(slow)
+    twins = ("Wave saw", "Wave pulse", "Biquad notch", "Shaper tanh", "Shaper fold")
+    twins, once = (*twins, *DRUMS[2:]), (*PALETTE, *DRUMS[1:])
+    return cases(slow + [(n, b) for n in once for b in BLOCKS if b != 7 or n in twins])
 
 
 def cases(slow: list[tuple[str, int]]) -> list[Any]:
@@ -356,7 +436,8 @@ def cases(slow: list[tuple[str, int]]) -> list[Any]:
 
 def gradient_cases() -> list[Any]:
     """Rows in time and blocks; all but a few of what compiles for long is slow."""
-    long = (*LONG, "HitDetector", "SimpleDrumSynth", "Biquad lowpass associative")
+    long = (*LONG, *PALETTE, "HitDetector", "SimpleDrumSynth")
+    long = (*long, "Biquad lowpass associative")
     return cases([(n, b) for n in IN_TIME for b in BLOCKS if n in long or b != 7])
 
 
@@ -451,7 +532,7 @@ def test_silence_stays_silent_and_its_gradients_finite(name):
         assert not any(np.any(a) for a in jax.tree.leaves(heard))
 
 
-@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("name", quick_rows(all_of=DRUMS))
 def test_one_compilation_per_block_length(name):
     assert live(name)[1] == 1
 

@@ -1,4 +1,4 @@
-"""Level followers: one-pole smoothing with a speed for rising and one for falling."""
+"""Level followers, one-pole smoothing up and down; and what they limit or compress."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from jaxsnare.component import Component
+from jaxsnare.dsp.units import amplitude_to_db, db_to_amplitude
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,44 @@ class Limiter(Component):
     ) -> tuple[Float[Array, ""], Float[Array, " T"]]:
         state, peak = PeakFollower(self.sample_rate).step(params, state, x)
         return state, x / jnp.maximum(peak, 1.0)
+
+
+@dataclass(frozen=True)
+class Compressor(Component):
+    """Feed-forward compressor (Giannoulis, Massberg and Reiss 2012).
+
+    params: (threshold_db, ratio, knee_db, attack_ms, release_ms, makeup_db), scalars.
+    x: signal [T]. Above the threshold (dB re full scale) the level rises by 1 / ratio
+    of what comes in, with a bend that is knee_db wide; the reduction in dB is smoothed
+    by a `Follower`, whose times are those to cover 63 % of the way.
+
+    >>> compressor = Compressor(sample_rate=1000)
+    >>> params = tuple(jnp.array(v) for v in (-20.0, 4.0, 0.0, 0.1, 50.0, 0.0))
+    >>> _, y = compressor.step(params, compressor.init(), jnp.array([0.1, 1.0]))
+    >>> [round(float(v), 3) for v in y]  # 0 dB, 20 above, comes out 5 above
+    [0.1, 0.178]
+    """
+
+    sample_rate: int
+
+    def init(self, dtype: Any = jnp.float32) -> Float[Array, ""]:
+        return Follower(self.sample_rate).init(dtype)
+
+    def step(
+        self,
+        params: tuple[Float[Array, ""], ...],
+        state: Float[Array, ""],
+        x: Float[Array, " T"],
+    ) -> tuple[Float[Array, ""], Float[Array, " T"]]:
+        threshold_db, ratio, knee_db, attack_ms, release_ms, makeup_db = params
+        over = amplitude_to_db(x) - threshold_db
+        knee_db = jnp.maximum(knee_db, 1e-3)
+        bend = jnp.clip(over + 0.5 * knee_db, 0.0, knee_db)
+        above = bend * bend / (2.0 * knee_db) + jnp.maximum(over - 0.5 * knee_db, 0.0)
+        state, less = Follower(self.sample_rate).step(
+            (attack_ms, release_ms), state, (1.0 - 1.0 / ratio) * above
+        )
+        return state, x * db_to_amplitude(makeup_db - less)
 
 
 @dataclass(frozen=True)

@@ -14,15 +14,27 @@ from jaxsnare.synths.registry import (
 from jaxsnare.synths.synth import Synth, SynthState, render
 
 if TYPE_CHECKING:
+    from jaxsnare.synths.clap808 import Clap808
     from jaxsnare.synths.fm_drum import FMDrumSynth
+    from jaxsnare.synths.fm_percussion import FMPercussion
+    from jaxsnare.synths.hihat808 import HiHat808
+    from jaxsnare.synths.kick808 import Kick808
+    from jaxsnare.synths.modal_drum import ModalDrum
     from jaxsnare.synths.simple_drum import SimpleDrumSynth
     from jaxsnare.synths.snare808 import Snare808
+    from jaxsnare.synths.snare909 import Snare909
 
 __all__ = [
     "SHIPPED",
+    "Clap808",
     "FMDrumSynth",
+    "FMPercussion",
+    "HiHat808",
+    "Kick808",
+    "ModalDrum",
     "SimpleDrumSynth",
     "Snare808",
+    "Snare909",
     "Synth",
     "SynthState",
     "find_synth",

@@ -33,6 +33,12 @@ SHIPPED = {
     "Snare808": "jaxsnare.synths.snare808",
     "SimpleDrumSynth": "jaxsnare.synths.simple_drum",
     "FMDrumSynth": "jaxsnare.synths.fm_drum",
+    "Kick808": "jaxsnare.synths.kick808",
+    "Clap808": "jaxsnare.synths.clap808",
+    "HiHat808": "jaxsnare.synths.hihat808",
+    "Snare909": "jaxsnare.synths.snare909",
+    "ModalDrum": "jaxsnare.synths.modal_drum",
+    "FMPercussion": "jaxsnare.synths.fm_percussion",
 }
 """A row for each synth: its name, and the module of its class."""
 
