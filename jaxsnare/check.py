@@ -24,6 +24,7 @@ SAME, SAME_GRADIENT = 1e-4, 1e-3  # error by norm: -80 dB, -60 dB
 AT_ONCE = 4
 QUICK = {"xla_backend_optimization_level": 0}  # for what runs but once
 QUIET_DBFS, BLOCK_US, SHOWN = -60.0, 300.0, 4
+UNMOVED = 1e-3  # in any feature's unit: no one hears it
 TIMED_BLOCKS = 400
 
 
@@ -294,7 +295,7 @@ class Corners:
 
     @property
     def notes(self) -> list[str]:
-        still = ~np.any(np.abs(self.moves) > 0, axis=1)
+        still = np.all(np.abs(self.moves) < UNMOVED, axis=1)
         flat = ~np.any(self._gradients != 0, axis=0) & ~still
         notes = []
         if still.any():

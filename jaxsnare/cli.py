@@ -72,6 +72,12 @@ COMMANDS = {
         options.render,
         "hit.wav --preset 808_snare_2 --set osc1.freq=200 --set noise_gain.gain=-6",
     ),
+    "match": _Command(
+        "design",
+        "find the parameters of a synth that come nearest to a sound",
+        options.match,
+        "clap.wav --synth Snare808 --out clap.json --plot clap.png --audio both.wav",
+    ),
     "onsets": _Command(
         "listings",
         "where the hits of recordings are",

@@ -1,4 +1,4 @@
-"""The commands of a synth's designer: new-synth, check-synth."""
+"""The commands of a synth's designer: new-synth, check-synth, match."""
 
 import argparse
 import sys
@@ -6,11 +6,24 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from jaxsnare.audio import read_audio, write_audio
 from jaxsnare.check import Check, check
+from jaxsnare.commands import chosen_preset, usual_rate
 from jaxsnare.features import TargetFeatures
 from jaxsnare.new_synth import file_name, new_synth
+from jaxsnare.presets import save_preset
 from jaxsnare.synths import find_synth
-from jaxsnare.terminal import Answer, check_file, note, plural, table
+from jaxsnare.terminal import (
+    AUDIO_SUFFIXES,
+    Answer,
+    check_file,
+    note,
+    plural,
+    progress_bar,
+    table,
+)
 
 
 def run_new_synth(args: argparse.Namespace) -> Answer:
@@ -49,6 +62,74 @@ def run_check_synth(args: argparse.Namespace) -> Answer:
     return Answer(data(found), words(found), 0 if found.holds else 1)
 
 
+def run_match(args: argparse.Namespace) -> Answer:
+    """Check what was given and where it goes, then search."""
+    from jaxsnare.match import find_loss, match, trimmed
+
+    for path, suffixes in (
+        (args.out, [".json"]),
+        (args.plot, [".png"]),
+        (args.audio, AUDIO_SUFFIXES),
+    ):
+        if path is not None:
+            check_file(path, args.overwrite, suffixes)
+    rate = args.rate or usual_rate([str(args.sound)])
+    synth = find_synth(args.synth)(rate)
+    preset = chosen_preset(args, synth)
+    loss = find_loss(args.loss, rate)
+    sound = trimmed(read_audio(args.sound, rate), round(args.seconds * rate))
+    with progress_bar(args, "matching") as progress:
+        found = match(
+            sound,
+            synth,
+            loss=loss,
+            preset=preset.values,
+            seed=args.seed,
+            progress=progress,
+        )
+    if args.out is not None:
+        save_preset(args.out, found.preset._replace(damping=preset.damping))
+    if args.plot is not None:
+        from jaxsnare.report import save_match
+
+        save_match(
+            args.plot,
+            sounds={
+                f"{args.sound.name}": found.target,
+                f"before: distance {found.distance_before:.2f}": found.before,
+                f"after: distance {found.distance:.2f}": found.after,
+            },
+            sample_rate=rate,
+            title=f"{type(synth).__name__} for {args.sound.name}",
+        )
+    if args.audio is not None:
+        pause = np.zeros(round(PAUSE_S * rate), np.float32)
+        sounds = [found.target, pause, found.before, pause, found.after]
+        write_audio(args.audio, np.concatenate(sounds), rate, overwrite=args.overwrite)
+    rows = [["parameter", "before", "found", "unit"]]
+    rows += [
+        [s.name, f"{preset.values[s.name]:.4g}", f"{found.values[s.name]:.4g}", s.unit]
+        for s in synth.specs
+    ]
+    made = [str(p) for p in (args.out, args.plot, args.audio) if p is not None]
+    text = (
+        f"{args.sound}: {type(synth).__name__} came from a distance of "
+        f"{found.distance_before:.3f} to {found.distance:.3f} ({args.loss}).\n"
+        f"{table(rows)}" + (f"\nMade {', '.join(made)}" if made else "")
+    )
+    result = {
+        "synth": type(synth).__name__,
+        "sample_rate": rate,
+        "loss": args.loss,
+        "distance_before": found.distance_before,
+        "distance": found.distance,
+        "preset": found.values,
+        "files": made,
+    }
+    return Answer(result, text)
+
+
+PAUSE_S = 0.3  # between the sounds of --audio
 TARGET = TargetFeatures(48_000)  # for names and units, which hold at any rate
 
 

@@ -404,6 +404,36 @@ def check_synth(parser: Parser) -> None:
     _overwrite(parser)
 
 
+def match(parser: Parser) -> None:
+    parser.add_argument("sound", type=Path, metavar="SOUND", help="a single hit")
+    _synth_options(parser)
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE.json", help="preset file to make"
+    )
+    parser.add_argument(
+        "--plot",
+        type=Path,
+        metavar="FILE.png",
+        help="draw the sound, the synth before and after",
+    )
+    parser.add_argument(
+        "--audio",
+        type=Path,
+        metavar="FILE.wav",
+        help="audio file to make: the sound, the synth before, and after",
+    )
+    parser.add_argument(
+        "--loss",
+        default="stft",
+        help="what counts: stft (multi-resolution spectrograms), features (those of "
+        "training), both (default stft)",
+    )
+    _range(parser, "--seconds", "of the sound", 0.05, 10.0, "s", 1.0)
+    _rate(parser, usual="that of the sound if 44100 or 48000, else 48000")
+    _seed(parser, "of the candidates")
+    _overwrite(parser)
+
+
 def _block_lengths(text: str) -> tuple[int, ...]:
     """N,N as the type of an option."""
     lengths = tuple(int(part) for part in text.split(",") if part.isdecimal())

@@ -210,6 +210,47 @@ def save_moves(
     _save(figure, path)
 
 
+def save_match(path, *, sounds, sample_rate, title) -> None:
+    """Save a PNG: sounds above each other, each as waveform and spectrogram.
+
+    sounds: {name: [samples]} at sample_rate Hz, of one length. The colours are of one
+    range of 80 dB, that of the first sound.
+
+    The file appears whole or not at all. Raises ValueError if shapes disagree.
+    """
+    from matplotlib.figure import Figure
+
+    rows = {name: _array(name, audio, (None,)) for name, audio in sounds.items()}
+    figure = Figure(figsize=(12.0, 2.6 * len(rows) + 0.6), layout="constrained")
+    figure.suptitle(title, x=0.012, ha="left", fontsize=14)
+    axes = figure.subplots(len(rows), 2, squeeze=False, width_ratios=(1, 2))
+    top = None
+    for (name, audio), (left, right) in zip(rows.items(), axes, strict=True):
+        _draw_recording(left, audio, sample_rate, np.array([], int))
+        left.set_title(name, size=11, loc="left")
+        size = min(1024, len(audio))
+        starts = np.arange(0, len(audio) - size + 1, max(1, size // 8))
+        framed = audio[starts[:, None] + np.arange(size)] * np.hanning(size)
+        level = 20 * np.log10(np.abs(np.fft.rfft(framed)).T + 1e-9)
+        top = level.max() if top is None else top
+        hz = np.fft.rfftfreq(size, 1 / sample_rate)
+        right.pcolormesh(
+            (starts + size / 2) / sample_rate,
+            hz[1:],
+            level[1:],
+            vmin=top - 80,
+            vmax=top,
+            cmap="magma",
+            rasterized=True,
+        )
+        right.set_yscale("log")
+        right.set_ylim(40, sample_rate / 2)
+        right.set_ylabel("Hz", size=10)
+        right.tick_params(labelsize=9)
+    axes[-1][1].set_xlabel("time (s)", size=11)
+    _save(figure, path)
+
+
 def _save(figure, path) -> None:
     path = Path(path)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")

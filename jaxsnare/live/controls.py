@@ -1,8 +1,5 @@
 """Everything a performer turns, by name: checked, atomic, without a recompile."""
 
-import json
-import os
-import secrets
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +11,7 @@ from jaxsnare.detector import detector_specs
 from jaxsnare.live.engine import Engine
 from jaxsnare.model import Model
 from jaxsnare.params import ParamSet, ParamSpec
+from jaxsnare.presets import Preset, save_preset
 from jaxsnare.remapper import PLAY_SPECS
 
 SHIFT_RANGE, SCALE_RANGE = 1.0, 4.0
@@ -156,12 +154,6 @@ class Controls:
 
     def save_preset(self, path: str | Path) -> None:
         """Write the turned knobs as a preset file, whole or not at all."""
-        path = Path(path)
-        part = path.with_name(f".{secrets.token_hex(8)}.part")
-        try:
-            part.write_text(json.dumps(self.preset(), indent=2) + "\n", "utf-8")
-            os.replace(part, path)
-        except OSError as error:
-            raise ValueError(f"{path}: cannot be written: {error.strerror}") from None
-        finally:
-            part.unlink(missing_ok=True)
+        stored = self.preset()
+        values, damping, knobs = (stored[k] for k in ("preset", "damping", "knobs"))
+        save_preset(path, Preset(values, damping, knobs))

@@ -7,6 +7,8 @@ played, by the names of `live.controls`.
 """
 
 import json
+import os
+import secrets
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -102,3 +104,19 @@ def parse_preset(content: Any, specs: ParamSet) -> Preset:
     if not isinstance(knobs, dict):
         raise ValueError(f'"knobs" must be an object, got {knobs!r}')
     return Preset(values, damping, {k: as_number(v, k) for k, v in knobs.items()})
+
+
+def save_preset(path: str | Path, preset: Preset) -> None:
+    """Write a preset file, whole or not at all. ValueError if it cannot be written."""
+    content: dict[str, Any] = {"preset": preset.values, "damping": preset.damping}
+    if preset.knobs:
+        content["knobs"] = dict(preset.knobs)
+    path = Path(path)
+    part = path.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        part.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+        os.replace(part, path)
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be written: {error.strerror}") from None
+    finally:
+        part.unlink(missing_ok=True)

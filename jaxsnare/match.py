@@ -1,0 +1,259 @@
+"""Sound matching: the parameters of a synth that come nearest to a sound.
+
+Spectral distances tell little of pitch: two tones that do not overlap are equally far
+apart wherever they lie. So a search goes from far to near: many random candidates are
+heard, the best follow the gradient of a distance that feels direction (spectra as
+masses that are carried along the logarithm of frequency), and the best of these that
+of the loss that counts, by default the multi-resolution spectrogram distance.
+"""
+
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxsnare.component import check_audio
+from jaxsnare.dsp.framing import frames
+from jaxsnare.dsp.units import safe_sqrt
+from jaxsnare.features import TargetFeatures
+from jaxsnare.losses import RANGE_FLOORS, multi_resolution_stft
+from jaxsnare.params import Values, unknown
+from jaxsnare.presets import Preset, read_preset, usual_preset
+from jaxsnare.synths import Synth, render
+
+Loss = Callable[[Float[Array, " T"], Float[Array, " T"]], Float[Array, ""]]
+"""Distance of a sound (the first) from a target, which is differentiated."""
+
+FLOOR = 1e-4
+AT_ONCE = 4
+CANDIDATES = 512
+STARTS, FAR_STEPS, FAR_RATES = 16, 150, (0.03, 0.005)
+KEPT, NEAR_STEPS, NEAR_RATES = 4, 400, (0.01, 1e-4)
+"""How many go on, for how long, and the learning rates at the beginning and end."""
+ONSET = 0.01  # of the peak: where a sound begins
+MIN_SAMPLES = 4096
+
+
+@cache
+def _bands(size: int, sample_rate: int, per_octave: int = 12) -> np.ndarray:
+    """Shares of the bins of a spectrum in bands of equal ratio, [bins, bands].
+
+    A bin's power goes to the two bands between which it lies.
+    """
+    hz = np.arange(1, size // 2 + 1) * sample_rate / size
+    at = per_octave * np.log2(hz / hz[0])
+    count = int(at[-1]) + 2
+    share = np.maximum(1 - np.abs(at[:, None] - np.arange(count)), 0.0)
+    return np.concatenate([np.zeros((1, count)), share])
+
+
+def transport(
+    x: Float[Array, " T"],
+    y: Float[Array, " T"],
+    *,
+    sample_rate: int,
+    size: int = 4096,
+    per_octave: int = 12,
+) -> Float[Array, ""]:
+    """Distance of a sound x from a target y that feels in which direction pitch lies.
+
+    In each frame of `size` samples, the amplitudes of bands of 1 / `per_octave` octaves
+    are masses: how far they are carried along the logarithm of frequency, in octaves
+    (the first Wasserstein distance; Torres, Peeters, Richard 2024, arXiv 2312.14507),
+    weighted by the target's amplitude; plus the mean difference of the logarithms of
+    the bands' amplitudes.
+
+    >>> tone = lambda hz: jnp.sin(2 * jnp.pi * hz / 8000 * jnp.arange(8000.0))
+    >>> far = [transport(tone(hz), tone(200.0), sample_rate=8000) for hz in (800, 400)]
+    >>> bool(far[0] > far[1] + 0.5)
+    True
+    """
+    share = jnp.asarray(_bands(size, sample_rate, per_octave), x.dtype)
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)
+
+    def amplitudes(signal):
+        framed = frames(jnp.pad(signal, (size // 2, size)), size, size // 4)
+        spectrum = jnp.fft.rfft(framed * jnp.asarray(hann, x.dtype)[None])
+        power = spectrum.real**2 + spectrum.imag**2
+        return safe_sqrt(power @ share)
+
+    a, b = amplitudes(x), amplitudes(y)
+    floor = 1e-3 * jnp.max(b) + FLOOR
+    mass_a, mass_b = (v + 1e-3 * floor for v in (a, b))
+    carried = jnp.abs(
+        jnp.cumsum(mass_a / jnp.sum(mass_a, axis=-1, keepdims=True), axis=-1)
+        - jnp.cumsum(mass_b / jnp.sum(mass_b, axis=-1, keepdims=True), axis=-1)
+    )
+    weight = jnp.sum(b, axis=-1)
+    octaves = jnp.sum(carried, axis=-1) / per_octave
+    moved = jnp.sum(octaves * weight) / (jnp.sum(weight) + FLOOR)
+    level = jnp.mean(jnp.abs(jnp.log(a + floor) - jnp.log(b + floor)))
+    return moved + level
+
+
+@cache
+def direction_loss(sample_rate: int) -> Loss:
+    """`transport` at a rate: the same rate, the same object."""
+    return partial(transport, sample_rate=sample_rate)
+
+
+@cache
+def feature_loss(sample_rate: int) -> Loss:
+    """Mean difference of the target features, each by its least range."""
+    features = TargetFeatures(sample_rate)
+
+    def loss(x, y):
+        ranges = jnp.asarray(RANGE_FLOORS, x.dtype)
+        return jnp.mean(jnp.abs(features(x) - features(y)) / ranges)
+
+    return loss
+
+
+@cache
+def _both(sample_rate: int) -> Loss:
+    features = feature_loss(sample_rate)
+    return lambda x, y: multi_resolution_stft(x, y) + features(x, y)
+
+
+LOSSES: dict[str, Callable[[int], Loss]] = {
+    "stft": lambda _: multi_resolution_stft,
+    "features": feature_loss,
+    "both": _both,
+}
+"""What may count in the end, at a sample rate."""
+
+
+def find_loss(name: str, sample_rate: int) -> Loss:
+    """A loss by name; ValueError that names the choices if unknown."""
+    if name not in LOSSES:
+        raise ValueError(unknown("loss", name, list(LOSSES)))
+    return LOSSES[name](sample_rate)
+
+
+class Match(NamedTuple):
+    """What was found: audio [T] is NumPy, distances are those of the loss."""
+
+    values: dict[str, float]  # physical units
+    target: np.ndarray
+    before: np.ndarray  # the preset that the search began with
+    after: np.ndarray
+    distance_before: float
+    distance: float
+
+    @property
+    def preset(self) -> Preset:
+        return Preset(self.values, dict.fromkeys(self.values, 1.0))
+
+
+def match(
+    sound: Float[np.ndarray, " T"],
+    synth: Synth,
+    *,
+    loss: Loss = multi_resolution_stft,
+    preset: Values | None = None,
+    seed: int = 0,
+    progress: Callable[[int, int, str], Any] | None = None,
+) -> Match:
+    """Values of a synth whose sound comes nearest to another.
+
+    sound: [T], mono, at the synth's rate, its onset at the first sample (`trimmed`).
+    loss: distance of a sound from the target that counts; where its gradient is not
+    finite, it is taken for 0. preset: a candidate beside the random ones (None: the
+    usual preset). progress: called with steps done, steps in all, and words. The same
+    seed gives the same result.
+    """
+    sound = check_audio(sound)
+    if not np.any(sound):
+        raise ValueError("the sound is silent: there is nothing to match")
+    if len(sound) < MIN_SAMPLES:
+        sound = np.pad(sound, (0, MIN_SAMPLES - len(sound)))
+    specs, target = synth.specs, jnp.asarray(sound)
+    if preset is None:
+        preset = read_preset(usual_preset(synth), synth).values
+    first = specs.to_unit(specs.pack(specs.check(preset)).astype(jnp.float32))
+    far = direction_loss(synth.sample_rate)
+    say = progress or (lambda *_: None)
+    total = FAR_STEPS + NEAR_STEPS
+
+    say(0, total, "listening to candidates")
+    drawn = np.random.default_rng(seed).uniform(0, 1, (CANDIDATES - 1, len(specs)))
+    units = jnp.concatenate([first[None], jnp.asarray(drawn, first.dtype)])
+    units = _best(units, _distances(synth, far, units, target), STARTS)
+    say(0, total, "towards it")
+    rates = jnp.asarray(np.geomspace(*FAR_RATES, FAR_STEPS), first.dtype)
+    units, _ = _descend(synth, far, units, target, rates)
+    units = _best(units, _distances(synth, loss, units, target), KEPT)
+    say(FAR_STEPS, total, "close to it")
+    rates = jnp.asarray(np.geomspace(*NEAR_RATES, NEAR_STEPS), first.dtype)
+    units, distances = _descend(synth, loss, units, target, rates)
+    say(total, total, "done")
+
+    (best,) = _best(units, distances, 1)
+    before, after = (np.asarray(_sound(synth, u, len(sound))) for u in (first, best))
+    ends = _distances(synth, loss, jnp.stack([first, best]), target).tolist()
+    found = {k: float(v) for k, v in specs.unpack(specs.to_physical(best)).items()}
+    within = {s.name: float(np.clip(found[s.name], s.lo, s.hi)) for s in specs}
+    return Match(within, sound, before, after, *ends)
+
+
+def trimmed(sound: np.ndarray, samples: int) -> np.ndarray:
+    """A sound from its onset on, at most so many samples.
+
+    The onset is where it first exceeds a hundredth of its peak.
+    """
+    level = np.abs(sound)
+    start = int(np.argmax(level > ONSET * level.max(initial=0.0)))
+    return sound[start : start + samples]
+
+
+def _best(units: Array, distances: Array, count: int) -> Array:
+    return units[
+        jnp.argsort(jnp.where(jnp.isnan(distances), jnp.inf, distances))[:count]
+    ]
+
+
+@partial(jax.jit, static_argnums=(0, 2))
+def _sound(synth: Synth, unit: Array, samples: int) -> Array:
+    specs = synth.specs
+    return render(synth, specs.unpack(specs.to_physical(unit)), samples=samples)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _distances(synth: Synth, loss: Loss, units: Array, target: Array) -> Array:
+    return jax.lax.map(
+        lambda unit: loss(_sound(synth, unit, len(target)), target),
+        units,
+        batch_size=AT_ONCE,
+    )
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _descend(
+    synth: Synth, loss: Loss, units: Array, target: Array, rates: Array
+) -> tuple[Array, Array]:
+    """Adam within the unit interval, a step for each rate: the best of each start."""
+    import optax
+
+    adam = optax.scale_by_adam(b2=0.99)
+    one = jax.value_and_grad(
+        lambda unit: loss(_sound(synth, unit, len(target)), target)
+    )
+
+    def step(carry, rate):
+        units, state, best, least = carry
+        distances, gradients = jax.lax.map(one, units, batch_size=AT_ONCE)
+        better = distances < least
+        best = jnp.where(better[:, None], units, best)
+        least = jnp.where(better, distances, least)
+        gradients = jnp.where(jnp.isfinite(gradients), gradients, 0.0)
+        moves, state = adam.update(gradients, state)
+        return (jnp.clip(units - rate * moves, 0.0, 1.0), state, best, least), None
+
+    never = jnp.full(len(units), jnp.inf, units.dtype)
+    start = units, adam.init(units), units, never
+    (_, _, best, least), _ = jax.lax.scan(step, start, rates)
+    return best, least
