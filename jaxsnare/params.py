@@ -11,6 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+Scalar = Float[Array, ""] | float
+"""One value among the params of a component."""
+
 Values = dict[str, Any]
 """Parameter values by name, in physical units: the params of a synth."""
 

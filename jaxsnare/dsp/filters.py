@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from jaxsnare.component import Component
 from jaxsnare.dsp.units import db_to_amplitude
+from jaxsnare.params import Scalar
 
 Method = Literal["auto", "scan", "chunked", "associative", "frequency"]
 Kind = Literal["lowpass", "highpass", "bandpass", "notch"]
@@ -50,7 +51,7 @@ class Biquad(Component):
 
     def step(
         self,
-        params: tuple[Float[Array, ""], Float[Array, ""]],
+        params: tuple[Scalar, Scalar],
         state: Float[Array, " 2"],
         x: Float[Array, " T"],
     ) -> tuple[Float[Array, " 2"], Float[Array, " T"]]:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxsnare.component import Component
+from jaxsnare.params import Scalar
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Sine(Component):
 
     def step(
         self,
-        params: tuple[Float[Array, ""], Float[Array, ""]],
+        params: tuple[Scalar, Scalar],
         state: Float[Array, " 2"],
         x: tuple[Int[Array, " T"], Float[Array, " T"]],
     ) -> tuple[Float[Array, " 2"], Float[Array, " T"]]:
@@ -81,7 +82,7 @@ class Wave(Component):
 
     def step(
         self,
-        params: tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]],
+        params: tuple[Scalar, Scalar, Scalar],
         state: Float[Array, " 2"],
         x: tuple[Int[Array, " T"], Float[Array, " T"]],
     ) -> tuple[Float[Array, " 2"], Float[Array, " T"]]:
