@@ -156,7 +156,7 @@ PUBLISHED = {
 
 def test_the_published_presets_ship(golden):
     assert SNARE.specs.names == NAMES
-    assert set(preset_names()) == set(PUBLISHED)
+    assert set(preset_names(SNARE)) == set(PUBLISHED)
     assert preset_names(FMDrumSynth(44_100)) == []
     data = golden("snare808")
     for name, values in PUBLISHED.items():
