@@ -15,7 +15,7 @@ from jaxsnare.data import Hits, Split, collect_hits, reference_hit, split_hits
 from jaxsnare.detector import detector_specs, find_detector
 from jaxsnare.features import OnsetFeatures, TargetFeatures
 from jaxsnare.features.normalise import fit, normalise
-from jaxsnare.gate import fit_gate, gate_features
+from jaxsnare.gate import examples_of, no_examples
 from jaxsnare.losses import difference_weights, feature_difference
 from jaxsnare.mapping import HIDDEN, MapParams, Mapping, make_mapping, map_features
 from jaxsnare.model import Model
@@ -268,8 +268,8 @@ def train(
         normalised[reference],
         dict(hits.onset),
         training=record,
-        gate=fit_gate(
-            _in_pieces(partial(gate_features, sample_rate=rate), hits.windows)
+        examples=no_examples()._replace(
+            hits=examples_of(hits.audio, recipe.window, rate)
         ),
     )
     return Training(
