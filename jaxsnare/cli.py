@@ -61,7 +61,7 @@ COMMANDS = {
     ),
     "calibrate": _Command(
         "live.commands",
-        "bring the microphone to the level of the training: takes ten hits",
+        "learn the microphone's level from ten hits, or the room, or what bleeds",
         options.calibrate,
         "my_snare",
     ),

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from jaxsnare.component import min_gap_samples
 from jaxsnare.dsp.units import amplitude_to_db
@@ -30,7 +30,7 @@ HIT_SPECS = ParamSet(
             "dB",
             0.5,
             150.0,
-            12.0,
+            11.6,
             about="threshold: a hit is a rise of the level by this much, summed over "
             "the bands by their weights",
         ),
@@ -39,7 +39,7 @@ HIT_SPECS = ParamSet(
             "dB",
             0.0,
             60.0,
-            36.0,
+            49.4,
             about="how much higher the threshold is just after a hit",
         ),
         ParamSpec(
@@ -47,7 +47,7 @@ HIT_SPECS = ParamSet(
             "ms",
             1.0,
             250.0,
-            50.0,
+            39.8,
             about="time after a hit until the threshold is back where it was",
         ),
         ParamSpec(
@@ -55,7 +55,7 @@ HIT_SPECS = ParamSet(
             "dB",
             0.0,
             60.0,
-            11.5,
+            12.3,
             about="a hit masks what is softer by this much",
         ),
         ParamSpec(
@@ -63,7 +63,7 @@ HIT_SPECS = ParamSet(
             "dB/ms",
             0.01,
             10.0,
-            0.35,
+            0.3,
             about="speed at which a mask falls",
         ),
         ParamSpec(
@@ -71,7 +71,7 @@ HIT_SPECS = ParamSet(
             "dB",
             10.0,
             120.0,
-            30.0,
+            31.0,
             about="dynamics of the playing: what is softer than the loudest of late by "
             "this much, in a band, is silence there",
         ),
@@ -96,7 +96,7 @@ HIT_SPECS = ParamSet(
             "dB",
             1.0,
             120.0,
-            35.0,
+            33.2,
             about="a rise in a band counts up to this much",
         ),
         ParamSpec(
@@ -112,7 +112,7 @@ HIT_SPECS = ParamSet(
             "ms",
             0.1,
             100.0,
-            8.3,
+            5.3,
             about="a hit rises above the level of about this time ago",
         ),
         ParamSpec(
@@ -128,7 +128,7 @@ HIT_SPECS = ParamSet(
             "",
             0.0,
             4.0,
-            0.7,
+            0.92,
             about="weight of the head, 600 to 2500 Hz",
         ),
         ParamSpec(
@@ -136,7 +136,7 @@ HIT_SPECS = ParamSet(
             "",
             0.0,
             4.0,
-            0.2,
+            0.09,
             about="weight of the wires, 2.5 to 8 kHz",
         ),
         ParamSpec(
@@ -144,12 +144,12 @@ HIT_SPECS = ParamSet(
             "",
             0.0,
             4.0,
-            0.35,
+            0.1,
             about="weight of the stick, 8 to 20 kHz",
         ),
     )
 )
-"""Settings of the detector. Fitted as experiments/missed_hits tells."""
+"""Settings of the detector, fitted on drums: experiments/missed_hits/fit.py."""
 
 EDGES_HZ = (200.0, 600.0, 2500.0, 8000.0, 20_000.0)
 """Borders of the bands."""
@@ -164,6 +164,10 @@ SETTLING_DB_S, SETTLING_MS = 600.0, 100.0
 
 FIRST_SINCE = 0.5
 """Share of `onset.wait` that has passed at the start."""
+WAVE = 5.0
+"""A start within a wave: its first step is at least the WAVE-th part of the wave."""
+NEVER = -1
+"""Age of an onset that is refused where none is."""
 
 FORGET_DB_S = 3.0
 """The loudest of late is forgotten at this speed."""
@@ -172,7 +176,7 @@ DB_TO_LOG = math.log(10) / 10
 
 
 class HitState(NamedTuple):
-    started: Bool[Array, ""]  # whether a sample has been heard
+    heard: Int[Array, ""]  # samples of the start that have been heard: 0 to 2
     before: Float[Array, " 3"]  # the last sample, and the differences before it
     bands: Float[Array, "2 B"]  # of the filters
     peak: Float[Array, " B"]  # power, held
@@ -198,8 +202,10 @@ class HitDetector(Detector):
     higher by `onset.retrigger` and comes down in a straight line over `onset.wait`:
     the body of a drum, which peaks some ms after the stick, is no second hit, and a
     flam is. Onsets keep the distance of a fade and a sub-block. A start counts as an
-    onset and its first sample as the level before: most recordings that begin within a
-    note have no hit there, those cut at an attack have.
+    onset, and a wave through its first two samples as the level before: recordings that
+    begin within a note have no hit there, those cut just before an attack have.
+    An onset that turns out to be none, as a gate refuses it, is forgotten: the sample
+    at which it is `refused` ago hears as if it had not been.
     Of the differences between samples the middle one of three counts, so that a step
     of the offset is not heard. What lies below `expected_db` - our own sound, heard by
     the microphone - is never a rise, and masks nothing.
@@ -216,7 +222,7 @@ class HitDetector(Detector):
     def init(self, dtype: Any = jnp.float32) -> HitState:
         bands, zero = jnp.zeros(BANDS, dtype), jnp.zeros((), dtype)
         return HitState(
-            jnp.asarray(False),
+            jnp.zeros((), jnp.int32),
             jnp.zeros(3, dtype),
             jnp.zeros((2, BANDS), dtype),
             bands,
@@ -234,28 +240,32 @@ class HitDetector(Detector):
         state: HitState,
         x: Float[Array, " T"],
         expected_db: Float[Array, " T"] | float = -math.inf,
+        refused: Int[Array, " T"] | int = NEVER,
     ) -> tuple[HitState, Onsets]:
         # what silence is in dB: levels are counted from there
         zero_db = params["onset.floor"] + params["onset.noise"]
-        first_db = jnp.maximum(amplitude_to_db(jnp.abs(x[0])) - zero_db, 0.0)
+        first = state.heard == 0
         wait = params["onset.wait"] * (self.sample_rate / 1000)
         first_since = jnp.asarray(FIRST_SINCE * wait, jnp.int32)
-        state = HitState(
-            jnp.asarray(True),
-            jnp.where(
-                state.started, state.before, jnp.stack([x[0], x[0] * 0, x[0] * 0])
-            ),
-            *state[2:6],
-            jnp.where(state.started, state.past, first_db),
-            jnp.where(state.started, state.mask, first_db),
-            state.loudest,
-            jnp.where(state.started, state.since, first_since),
+        unheard = jnp.stack([x[0], x[0] * 0, x[0] * 0])
+        state = state._replace(
+            before=jnp.where(first, unheard, state.before),
+            since=jnp.where(first, first_since, state.since),
         )
+        n = state.heard + jnp.arange(len(x), dtype=jnp.int32)
+        last = jnp.concatenate([state.before[:1], x[:-1]])
+        wave_db = amplitude_to_db(jnp.abs(last) + WAVE * jnp.abs(x - last)) - zero_db
+        start_db = jnp.where(n < STARTS, wave_db, -jnp.inf)
+
         state, change = _without_steps(state, x)
         state, power = self._power(params, state, change)
         level_db = jnp.log1p(power) / jnp.asarray(DB_TO_LOG, x.dtype)
         expected = jnp.broadcast_to(jnp.asarray(expected_db, x.dtype), x.shape)
-        return self._decide(params, state, level_db, expected - zero_db)
+        refused = jnp.broadcast_to(jnp.asarray(refused, jnp.int32), x.shape)
+        state = state._replace(heard=jnp.minimum(n[-1] + 1, STARTS))
+        return self._decide(
+            params, state, level_db, expected - zero_db, start_db, refused
+        )
 
     def _rate(self, time_ms: Any) -> Any:
         """Share of a distance covered per sample by what takes that time."""
@@ -303,6 +313,8 @@ class HitDetector(Detector):
         state: HitState,
         level_db: Float[Array, "T B"],
         expected_db: Float[Array, " T"],
+        start_db: Float[Array, " T"],
+        refused: Int[Array, " T"],
     ) -> tuple[HitState, Onsets]:
         gap = min_gap_samples(self.sample_rate)
         per_ms = self.sample_rate / 1000
@@ -318,7 +330,9 @@ class HitDetector(Detector):
 
         def body(carry, now):
             past, mask, loudest, since = carry
-            level, expected = now
+            level, expected, start, refused = now
+            past, mask = jnp.maximum(past, start), jnp.maximum(mask, start)
+            since = jnp.where(since + 1 == refused, LONG_AGO, since)
             masked = jnp.maximum(mask - softer, loudest - dynamics)
             below = jnp.maximum(jnp.maximum(past, masked), expected)
             rise = jnp.sum(weights * jnp.clip(level - below, 0.0, most))
@@ -333,9 +347,14 @@ class HitDetector(Detector):
             return (past, mask, loudest, since), (fires, rise, threshold)
 
         carry = state.past, state.mask, state.loudest, state.since
-        carry, out = jax.lax.scan(body, carry, (level_db, expected_db))
+        carry, out = jax.lax.scan(
+            body, carry, (level_db, expected_db, start_db, refused)
+        )
         return HitState(*state[:6], *carry), Onsets(*out)
 
+
+STARTS = 2
+"""Samples that a start is known by."""
 
 LONG_AGO = 2**24
 """Samples after which it no longer matters how long ago an onset was."""

@@ -1,38 +1,73 @@
-"""A gate for bleed: does an onset's window sound like the hits of the training?
+"""A gate for bleed: does an onset's window sound like the hits, or like the others?
 
 A voice starts only when its window is complete, so this costs no latency.
 """
 
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
+from scipy.special import logsumexp
 
 from jaxsnare.features.spectral import power_spectrum
 
 EDGES_HZ = (120.0, 250.0, 500.0, 1000.0, 2000.0, 4000.0, 8000.0)
 """Borders of the bands whose shares of the power are compared."""
 SIZE = len(EDGES_HZ) + 2
-
 FLOOR = 1e-9
-SHRINKAGE, SPREAD_DB = 0.1, 1.0
+
+MOST = 128
+"""Examples of each side that are kept."""
+LATE_MS = (0.0, 0.9, 1.8)
+"""Examples of a hit are its windows as cut, and as if its onset were heard later."""
+OTHERS_LATE_MS = (-0.9, *LATE_MS)
+
+SHRINKAGE, SPREAD_DB = 0.1, 2.0
 """How much of the spread of the features counts as unrelated, and its least size."""
+WIDTHS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0, 1.3)
+"""Widths of an example's surroundings that are tried, in standard deviations."""
 USUAL = 0.95
-"""Share of the training hits that lie within distance 1."""
+"""Share of the hits that sound usual: those that play at strength 1."""
+NEUTRAL, STEP = 0.5, 4.0
+"""Strength at which the likelier side wins; log odds that each doubling asks for."""
+LEAST, TINY = -1e9, 1e-30
+"""The least log density that is told from none, and the least sum."""
+
+
+class Examples(NamedTuple):
+    """Features of the training hits, and of what else the microphone hears."""
+
+    hits: Float[np.ndarray, "N G"]
+    others: Float[np.ndarray, "M G"]
 
 
 class Gate(NamedTuple):
-    """Where the training hits lie. All zeros: everything lies among them."""
+    """Where the examples lie, ready for the step: always of the same shapes."""
 
-    mean: Float[Array | np.ndarray, " G"]
     whiten: Float[Array | np.ndarray, "G G"]
+    hits: Float[Array | np.ndarray, "K G"]
+    others: Float[Array | np.ndarray, "K G"]
+    hits_log: Float[Array | np.ndarray, " K"]  # of their weights; -inf: none is there
+    others_log: Float[Array | np.ndarray, " K"]
+    elsewhere: Float[Array | np.ndarray, ""]  # log density of what is like neither
+
+
+def no_examples() -> Examples:
+    """Of a model that has none: its gate is open."""
+    return Examples(np.zeros((0, SIZE), np.float32), np.zeros((0, SIZE), np.float32))
 
 
 def open_gate() -> Gate:
-    """The gate of a model that has none: everything is at distance 0."""
-    return Gate(np.zeros(SIZE, np.float32), np.zeros((SIZE, SIZE), np.float32))
+    """Everything is as likely a hit."""
+    points, nowhere = np.zeros((MOST, SIZE)), np.full(MOST, -np.inf)
+    one = np.where(np.arange(MOST) == 0, 0.0, nowhere)
+    gate = Gate(
+        np.zeros((SIZE, SIZE)), points, points, one, nowhere, np.asarray(-np.inf)
+    )
+    return Gate(*(np.asarray(part, np.float32) for part in gate))
 
 
 @cache
@@ -62,30 +97,97 @@ def gate_features(window: Float[Array, " T"], sample_rate: int) -> Float[Array, 
     return jnp.append(share_db(by_band, total), share_db(first, second))
 
 
-def fit_gate(features: np.ndarray) -> Gate:
-    """The gate of training hits [N, G]; USUAL of them lie within distance 1.
+@cache
+def _all_features(size: int, sample_rate: int):
+    return jax.jit(jax.vmap(lambda window: gate_features(window, sample_rate)))
 
-    The distance is that of Mahalanobis; of each hit it is measured without it.
+
+def examples_of(
+    sounds: Float[np.ndarray, "N T"],
+    window: int,
+    sample_rate: int,
+    late_ms: tuple[float, ...] = LATE_MS,
+) -> Float[np.ndarray, "M G"]:
+    """Features of sounds [N, T], each once for every lateness, of all at most MOST.
+
+    A sound begins where the first window does; T is at least a window and all of them
+    later. Of more than MOST an even choice is made, at random, the same every time.
     """
-    features = np.asarray(features, np.float64)
-
-    def whitener(rows):
-        spread = np.cov(rows.T)
-        alone = np.diag(np.diag(spread))
-        spread = (1 - SHRINKAGE) * spread + SHRINKAGE * alone
-        return np.linalg.inv(
-            np.linalg.cholesky(spread + SPREAD_DB**2 * np.eye(features.shape[1]))
-        )
-
-    away = []
-    for i, one in enumerate(features):
-        others = np.delete(features, i, axis=0)
-        away.append(np.linalg.norm(whitener(others) @ (one - others.mean(axis=0))))
-    whiten = whitener(features) / np.quantile(away, USUAL)
-    return Gate(features.mean(axis=0).astype(np.float32), whiten.astype(np.float32))
+    starts = [round((ms - late_ms[0]) * sample_rate / 1000) for ms in late_ms]
+    windows = np.concatenate([sounds[:, s : s + window] for s in starts])
+    if len(windows) > MOST:
+        windows = windows[np.random.default_rng(0).permutation(len(windows))[:MOST]]
+    features = _all_features(window, sample_rate)
+    # one shape, one compilation
+    padded = np.pad(windows, ((0, MOST - len(windows)), (0, 0)))
+    return np.asarray(features(padded.astype(np.float32)))[: len(windows)]
 
 
-def squared_distance(gate: Gate, features: Float[Array, " G"]) -> Float[Array, ""]:
-    """How far features are from the training hits, squared."""
-    away = jnp.sum(gate.whiten * (features - gate.mean)[None], axis=-1)
-    return jnp.sum(jnp.square(away))
+def fit_gate(examples: Examples) -> Gate:
+    """The gate of examples: a density of each side, by Gaussians around them.
+
+    All have the spread of the features within the sides, and of the WIDTHS tried the
+    one by which examples are likeliest, each judged by the others (Duin 1976). Without
+    examples of other sounds, these are taken to be as likely everywhere: so that, at
+    strength 1, USUAL of the hits pass.
+    """
+    hits, others = (np.asarray(side, np.float64) for side in examples)
+    sides = [side for side in (hits, others) if len(side) > 1]
+    if len(hits) < 2:
+        return open_gate()
+    spread = sum((len(s) - 1) * np.cov(s.T) for s in sides) / sum(map(len, sides))
+    alone = np.diag(np.diag(spread))
+    spread = (1 - SHRINKAGE) * spread + SHRINKAGE * alone
+    whiten = np.linalg.inv(np.linalg.cholesky(spread + SPREAD_DB**2 * np.eye(SIZE)))
+
+    def judged_by_others(side, width):
+        """Log density of each, from the others of its side."""
+        at = side @ whiten.T / width
+        apart = np.square(at[:, None] - at[None]).sum(axis=-1) / 2
+        np.fill_diagonal(apart, np.inf)
+        return logsumexp(-apart, axis=1) - np.log(len(side) - 1) - SIZE * np.log(width)
+
+    width = max(WIDTHS, key=lambda w: sum(judged_by_others(s, w).sum() for s in sides))
+    # densities in units in which those of the step are: widths of 1
+    usual = np.quantile(judged_by_others(hits, width), 1 - USUAL)
+    usual += SIZE * np.log(width)
+    elsewhere = -np.inf if len(sides) == 2 else usual - STEP
+
+    def padded(side):
+        points, logs = np.zeros((MOST, SIZE)), np.full(MOST, -np.inf)
+        points[: len(side)] = side @ whiten.T / width
+        logs[: len(side)] = -np.log(max(len(side), 1))
+        return points, logs
+
+    (hit_points, hit_logs), (other_points, other_logs) = padded(hits), padded(others)
+    gate = Gate(
+        whiten / width,
+        hit_points,
+        other_points,
+        hit_logs,
+        other_logs,
+        np.asarray(elsewhere),
+    )
+    return Gate(*(np.asarray(part, np.float32) for part in gate))
+
+
+def log_odds(gate: Gate, features: Float[Array, " G"]) -> Float[Array, ""]:
+    """How much likelier features are those of a hit than of anything else, log."""
+    at = jnp.sum(gate.whiten * features[None], axis=-1)
+
+    def density(points: Any, logs: Any, more: Any = -jnp.inf) -> Any:
+        each = logs - jnp.sum(jnp.square(points - at[None]), axis=-1) / 2
+        most = jnp.maximum(jnp.maximum(jnp.max(each), more), LEAST)
+        total = jnp.sum(jnp.exp(each - most)) + jnp.exp(more - most)
+        return most + jnp.log(total + TINY)
+
+    other = density(gate.others, gate.others_log, gate.elsewhere)
+    return density(gate.hits, gate.hits_log) - other
+
+
+def passes(
+    gate: Gate, strength: Float[Array, ""], features: Float[Array, " G"]
+) -> Bool[Array, ""]:
+    """Whether a gate of some strength lets a hit of these features play; 0: all."""
+    wanted = STEP * jnp.log2(strength / NEUTRAL)
+    return log_odds(gate, features) >= wanted

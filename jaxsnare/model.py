@@ -20,7 +20,7 @@ from jaxsnare.detector import detector_of, detector_specs
 from jaxsnare.dsp.noise import SeededNoise
 from jaxsnare.features import OnsetFeatures
 from jaxsnare.features.normalise import Normaliser
-from jaxsnare.gate import SIZE, Gate, open_gate
+from jaxsnare.gate import MOST, SIZE, Examples, fit_gate, no_examples
 from jaxsnare.mapping import MapParams, Mapping
 from jaxsnare.params import ParamSet, as_params, unknown
 from jaxsnare.presets import Preset, parse_preset
@@ -42,7 +42,7 @@ class Model:
     settings by name of the detector that found the hits, which tell which it was;
     `play` are knobs of PLAY_SPECS that are not at their default (the trim of a
     calibrated microphone); `training` is a record for people;
-    `gate` tells the drum's hits from what else is heard.
+    `examples` are of the drum's hits and of what else is heard, for the gate.
 
     The source of a synth that came from a file is saved with the model, so that it
     plays wherever it is taken to. To load such a model runs that source: load models
@@ -60,7 +60,7 @@ class Model:
     onset: dict[str, float]
     play: dict[str, float] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
-    gate: Gate = field(default_factory=open_gate)
+    examples: Examples = field(default_factory=no_examples)
 
     @property
     def sample_rate(self) -> int:
@@ -110,7 +110,7 @@ class Model:
             as_params(self.onset),
             self.map_params(),
             as_params(PLAY_SPECS.check(play)),
-            jax.tree.map(jnp.asarray, self.gate),
+            jax.tree.map(jnp.asarray, fit_gate(self.examples)),
         )
 
     def save(self, folder: str | Path, overwrite: bool = False) -> None:
@@ -157,8 +157,9 @@ class Model:
             },
             "centre": np.asarray(self.centre, float).tolist(),
             "onset": self.onset,
-            "gate": {
-                k: np.asarray(v, float).tolist() for k, v in self.gate._asdict().items()
+            "examples": {
+                k: np.asarray(v, float).round(2).tolist()
+                for k, v in self.examples._asdict().items()
             },
             "play": self.play,
             "training": self.training,
@@ -317,7 +318,7 @@ def _read(folder: Path) -> Model:
         centre = _vector(record["centre"], "centre", len(names))
         play = {k: PLAY_SPECS.check_one(k, v) for k, v in record["play"].items()}
         training = dict(record["training"])
-        gate = _gate(record.get("gate"))
+        examples = _examples(record.get("examples"))
     except _Wrong:
         raise
     except KeyError as error:
@@ -350,18 +351,21 @@ def _read(folder: Path) -> Model:
         onset,
         play,
         training,
-        gate,
+        examples,
     )
 
 
-def _gate(stored: dict[str, Any] | None) -> Gate:
-    """The gate of a record; older models have none."""
+def _examples(stored: dict[str, Any] | None) -> Examples:
+    """What the gate of a record knows; older models have nothing that it could."""
     if stored is None:
-        return open_gate()
-    rows = [_vector(row, "gate.whiten", SIZE) for row in stored["whiten"]]
-    if len(rows) != SIZE:
-        raise ValueError(f"gate.whiten must be {SIZE} rows, got {len(rows)}")
-    return Gate(_vector(stored["mean"], "gate.mean", SIZE), jnp.stack(rows))
+        return no_examples()
+    sides = []
+    for name in Examples._fields:
+        rows = [_vector(row, f"examples.{name}", SIZE) for row in stored[name]]
+        if len(rows) > MOST:
+            raise ValueError(f"examples.{name} must be at most {MOST}, got {len(rows)}")
+        sides.append(np.reshape(rows, (-1, SIZE)).astype(np.float32))
+    return Examples(*sides)
 
 
 def _read_record(path: Path) -> dict[str, Any]:

@@ -114,7 +114,7 @@ class Onsets(NamedTuple):
 
 @dataclass(frozen=True)
 class Detector(Component):
-    """What finds hits. out: Onsets; `step` takes the level of our own sound, too.
+    """What finds hits. out: Onsets; `step` takes what else is known of them, too.
 
     params: `specs` by name. The first argument is the rate in Hz, ValueError if it is
     none that every part allows.
@@ -139,8 +139,13 @@ class Detector(Component):
         state: Any,
         x: Float[Array, " T"],
         expected_db: Float[Array, " T"] | float = -math.inf,
+        refused: Int[Array, " T"] | int = -1,
     ) -> tuple[Any, Onsets]:
-        """One block; what is below `expected_db`, our own sound's level, is no hit."""
+        """One block; what is below `expected_db`, our own sound's level, is no hit.
+
+        refused: age in samples of an onset that is known to be none, from this sample
+        on; negative where there is none.
+        """
 
 
 @dataclass(frozen=True)
@@ -153,7 +158,7 @@ class OnsetDetector(Detector):
     earliest `onset.wait` after the last (and one sub-block or fade of a voice, so that
     at most one voice starts in a sub-block). After AmpSlice (FluCoMa; Tremblay et
     al. 2021) as in Shier et al. 2024. What lies below `expected_db` - our own sound,
-    heard by the microphone - counts as the floor.
+    heard by the microphone - counts as the floor; what is refused is not heeded.
 
     >>> detector = OnsetDetector(sample_rate=44_100)
     >>> click = jnp.zeros(64).at[20].set(1.0)
@@ -185,6 +190,7 @@ class OnsetDetector(Detector):
         state: OnsetState,
         x: Float[Array, " T"],
         expected_db: Float[Array, " T"] | float = -math.inf,
+        refused: Int[Array, " T"] | int = -1,
     ) -> tuple[OnsetState, Onsets]:
         q = jnp.asarray(HIGHPASS_Q, x.dtype)
         highpass, y = self._highpass.step(

@@ -510,9 +510,21 @@ def live(parser: Parser) -> None:
     _overwrite(parser)
 
 
+LISTEN = Path()
+"""The file of who gave an option without one: the microphone."""
+
+
 def calibrate(parser: Parser) -> None:
-    words = "a trained model, in which the trim is kept"
+    words = "a trained model, in which what is learned is kept"
     parser.add_argument("models", nargs=1, type=Path, metavar="MODEL", help=words)
+    for flag, words in (
+        ("--room", "learn the room's noise while no one plays"),
+        ("--bleed", "learn how the others sound, who play without the drum"),
+    ):
+        words += ": from a recording, or without FILE from the microphone"
+        parser.add_argument(
+            flag, nargs="?", type=Path, const=LISTEN, metavar="FILE", help=words
+        )
     _device_options(parser)
     _hearing_knobs(parser, "the model's")
 

@@ -27,7 +27,7 @@ from jaxsnare.dsp.framing import push, resample
 from jaxsnare.dsp.units import amplitude_to_db, db_to_amplitude, safe_sqrt
 from jaxsnare.features import OnsetFeatures
 from jaxsnare.features.normalise import RunningNormaliser, normalise
-from jaxsnare.gate import Gate, gate_features, open_gate, squared_distance
+from jaxsnare.gate import Gate, gate_features, open_gate, passes
 from jaxsnare.mapping import MapParams, Mapping, Modulation, map_features
 from jaxsnare.onset import Detector, OnsetState, pre_roll_samples
 from jaxsnare.params import ParamSet, ParamSpec, Values
@@ -82,7 +82,8 @@ PLAY_SPECS = ParamSet(
             2.0,
             0.0,
             about="how like the training hits a hit must sound; 0: all play, "
-            "0.5: all but what is quite unlike, 1: as like as they are",
+            "0.5: what sounds more like them than like anything else, 1: what does so "
+            "without a doubt",
         ),
         ParamSpec(
             "guard",
@@ -110,13 +111,14 @@ class RemapParams(NamedTuple):
     onset: Values
     map: MapParams
     play: Values
-    gate: Gate = open_gate()  # where the training hits lie
+    gate: Gate = open_gate()  # where hits lie, and what is none
 
 
 class RemapState(NamedTuple):
     detector: HitState | OnsetState
     history: Float[Array, " W"]  # the last samples of the input
     due: Int[Array, " Q"]  # samples until a voice starts, EMPTY where none waits
+    refused: Int[Array, ""]  # samples until the detector forgets an onset, or EMPTY
     running: Any  # of the running normaliser; () where there is none
     values: Float[Array, " P"]  # of the last hit
     synth: SynthState
@@ -150,6 +152,8 @@ class Remapper(Component):
     the onset features are measured at their own, the model's rate (a due window is
     resampled by band-limited interpolation); `specs` are the model's ranges. With
     `running_normaliser` the ranges follow what is played instead of the training set.
+    An onset that the gate refuses starts no voice, and SUB_BLOCK later the detector
+    forgets it, so that it hides no stroke that follows.
     """
 
     synth: Synth
@@ -216,6 +220,7 @@ class Remapper(Component):
             self.detector.init(dtype),
             jnp.zeros(self.window, dtype),
             jnp.full(places, EMPTY, jnp.int32),
+            jnp.full((), EMPTY, jnp.int32),
             self._running.init(dtype) if self.running_normaliser else (),
             synth.voice.values,
             synth,
@@ -267,8 +272,10 @@ class Remapper(Component):
         # Our own output of a sub-block ago: of this one it would depend on the result.
         echo = state.past_peak[: x.shape[-1]]
         expected_db = amplitude_to_db(echo) + play["guard"]
+        n = jnp.arange(x.shape[-1], dtype=jnp.int32)
+        refused = jnp.where(n == state.refused, self.latency + SUB_BLOCK, EMPTY)
         detector, onsets = self.detector.step(
-            params.onset, state.detector, x, expected_db
+            params.onset, state.detector, x, expected_db, refused
         )
         trigger, due = self._count_down(state.due, onsets.fired)
 
@@ -281,16 +288,22 @@ class Remapper(Component):
         silent = state.running, Modulation(*unmoved, state.values), one, one
 
         def answer(running):
-            passes, answered = self._answer(params, running, window)
-            return passes, select(passes, answered, silent)
+            plays, answered = self._answer(params, running, window)
+            return plays, select(plays, answered, silent)
 
         def rest(_):
             return jnp.zeros_like(trigger[0]), silent
 
-        passes, (running, hit, level_db, level) = jax.lax.cond(
+        plays, (running, hit, level_db, level) = jax.lax.cond(
             trigger.any(), answer, rest, state.running
         )
-        trigger = trigger & passes
+        later = state.refused - len(n)
+        refused = jnp.where(
+            trigger.any() & ~plays,
+            start.astype(jnp.int32) + SUB_BLOCK - len(n),
+            jnp.where(later >= 0, later, EMPTY),
+        )
+        trigger = trigger & plays
         values = self.specs.unpack(hit.values)
         synth, audio = self.synth.step(values, state.synth, trigger, level)
 
@@ -305,6 +318,7 @@ class Remapper(Component):
             detector,
             push(state.history, x),
             due,
+            refused,
             running,
             hit.values,
             synth,
@@ -316,12 +330,10 @@ class Remapper(Component):
         return state, (signals, (hit, level_db))
 
     def _answer(self, params, running, window):
-        """Whether a window is enough like the training hits, and what it becomes."""
+        """Whether a window sounds like a hit, and what it becomes."""
         window = self.at_model_rate(window)
-        away = squared_distance(
-            params.gate, gate_features(window, self.features.sample_rate)
-        )
-        passes = jnp.square(params.play["gate"]) * away <= 1.0
+        features = gate_features(window, self.features.sample_rate)
+        plays = passes(params.gate, params.play["gate"], features)
         measured = self.features(window)
         normaliser = params.map.normaliser
         if self.running_normaliser:
@@ -339,7 +351,7 @@ class Remapper(Component):
             (measured - reference)[LOUDNESS], -FOLLOW_LIMIT_DB, FOLLOW_LIMIT_DB
         )
         level = db_to_amplitude(params.play["loudness_follow"] * louder_db)
-        return passes, (running, hit, measured[LOUDNESS], level)
+        return plays, (running, hit, measured[LOUDNESS], level)
 
     def _count_down(
         self, due: Int[Array, " Q"], fired: Bool[Array, " T"]

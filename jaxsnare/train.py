@@ -26,7 +26,7 @@ from jaxsnare.fitting import (
     make_examples,
     optimise,
 )
-from jaxsnare.gate import Gate, fit_gate, gate_features
+from jaxsnare.gate import examples_of, no_examples
 from jaxsnare.interrupt import patient_ctrl_c
 from jaxsnare.losses import difference_weights
 from jaxsnare.mapping import MapParams, Mapping, make_mapping
@@ -318,7 +318,7 @@ class _Heard(NamedTuple):
 
     onset_features: np.ndarray  # [N, F]
     features: np.ndarray  # [N, 7]
-    gate: Gate
+    examples: np.ndarray  # [M, G], for the gate
 
 
 class Lesson(NamedTuple):
@@ -343,12 +343,12 @@ def prepare(problem: Problem, jobs: Sequence[Job]) -> list[Lesson]:
 
 def _hear(problem: Problem, hits: Hits) -> _Heard:
     rate = problem.synth.sample_rate
-    onset_features = OnsetFeatures(rate, hits.windows.shape[1])
-    gate = fit_gate(_in_pieces(partial(gate_features, sample_rate=rate), hits.windows))
+    window = hits.windows.shape[1]
+    onset_features = OnsetFeatures(rate, window)
     return _Heard(
         _in_pieces(onset_features, hits.windows),
         _in_pieces(problem.target, hits.audio),
-        gate,
+        examples_of(hits.audio, window, rate),
     )
 
 
@@ -424,7 +424,7 @@ def _training(
         jnp.asarray(case.params.centre),
         dict(hits.onset),
         training=record,
-        gate=lesson.heard.gate,
+        examples=no_examples()._replace(hits=lesson.heard.examples),
     )
     loudness = lesson.heard.features[:, 0]
     return Training(

@@ -73,7 +73,7 @@ def random_model():
     from jaxsnare.detector import HIT_SPECS
     from jaxsnare.features import OnsetFeatures
     from jaxsnare.features.normalise import Normaliser
-    from jaxsnare.gate import SIZE, Gate
+    from jaxsnare.gate import SIZE, Examples
     from jaxsnare.mapping import Mapping
     from jaxsnare.model import Model
     from jaxsnare.presets import read_preset
@@ -97,7 +97,7 @@ def random_model():
             Normaliser(jnp.array([-50.0, 60, -60]), jnp.array([0.0, 130, 0])),
             jnp.full(3, 0.5),
             dict(HIT_SPECS.defaults),
-            gate=Gate(np.zeros(SIZE, np.float32), 0.1 * np.eye(SIZE, dtype=np.float32)),
+            examples=Examples(*np.random.default_rng(0).normal(-15, 9, (2, 30, SIZE))),
         )
 
     return make

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,8 +14,11 @@ import numpy as np
 import pytest
 
 from jaxsnare.audio import write_audio
+from jaxsnare.calibrate import learn_bleed
 from jaxsnare.cli import main
+from jaxsnare.detector import find_detector
 from jaxsnare.drummer import SnareDrum
+from jaxsnare.gate import no_examples
 from jaxsnare.live import devices
 from jaxsnare.live.controls import Controls
 from jaxsnare.live.engine import Engine, Hit, Names, Played
@@ -23,6 +27,8 @@ from jaxsnare.live.session import Calibration, Session
 from jaxsnare.live.stats import Stats
 from jaxsnare.live.view import KEYS, TURNS, Screen, bar, keys, turn
 from jaxsnare.model import Model
+from jaxsnare.onset import find_onsets
+from jaxsnare.params import as_params
 from jaxsnare.presets import read_preset
 
 RATE = 48_000
@@ -71,6 +77,81 @@ def test_calibration_makes_up_for_the_level_of_the_microphone(
     assert calibrate(folder, strokes, tmp_path, capsys) == pytest.approx(loud, abs=0.11)
     soft = calibrate(folder, strokes / 4, tmp_path, capsys)
     assert soft - loud == pytest.approx(20 * np.log10(4), abs=0.3)
+
+
+def learn(folder, flag, audio, tmp_path, capsys, *more):
+    write_audio(tmp_path / "learned.wav", audio, RATE, overwrite=True)
+    file = str(tmp_path / "learned.wav")
+    assert main(["calibrate", str(folder), flag, file, "--json", *more]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.fixture(scope="module")
+def hats():
+    """Twelve times high noise that dies away, a quarter of a second apart."""
+    noise = np.random.default_rng(0).normal(size=(12, RATE // 4 + 4))
+    sounds = np.diff(noise, n=4) * np.exp(-np.arange(RATE // 4) / 400)
+    return np.pad(np.float32(0.01 * sounds).ravel(), (RATE // 4, 0))
+
+
+def test_calibration_learns_how_the_others_sound(folder, hats, tmp_path, capsys):
+    before = Model.load(folder)
+    said = learn(folder, "--bleed", hats, tmp_path, capsys, "--onset-sensitivity", "3")
+    assert said["others"] == 12
+    after = Model.load(folder)
+    assert after.play == {"gate": 0.5}
+    assert after.onset == before.onset  # it was turned for hearing only
+    np.testing.assert_allclose(after.examples.hits, before.examples.hits, atol=0.006)
+    # every sound at four latenesses: what is high is most of its power
+    assert len(after.examples.others) == 4 * 12
+    assert np.median(after.examples.others[:, 7]) > -2.0
+
+
+def test_calibration_learns_the_rooms_noise(folder, tmp_path, capsys):
+    rng = np.random.default_rng(1)
+    room = np.float32(10 ** (-50 / 20) * rng.normal(size=3 * RATE))
+    silence = np.zeros(RATE // 2, np.float32)
+    model = Model.load(folder)
+    detector = find_detector(model.hears, RATE)
+    sudden = np.concatenate([silence, room])
+    assert len(find_onsets(detector, as_params(model.onset), sudden)) > 0
+    floor_db = learn(folder, "--room", room, tmp_path, capsys)["floor_db"]
+    model = Model.load(folder)
+    assert model.onset == Model.load(folder).onset | {"onset.floor": floor_db}
+    assert floor_db > -90.0
+    assert len(find_onsets(detector, as_params(model.onset), sudden)) == 0
+
+
+def test_a_quiet_room_changes_nothing(folder, tmp_path, capsys):
+    before = Model.load(folder).onset
+    learn(folder, "--room", np.zeros(RATE, np.float32), tmp_path, capsys)
+    assert Model.load(folder).onset == before
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--bleed", "heard 3 sounds of the others, learning takes 8"),
+        ("--room", "the room holds hits"),
+    ],
+)
+def test_what_cannot_be_learned_is_said_and_changes_nothing(
+    folder, strokes, tmp_path, capsys, flag, message
+):
+    write_audio(tmp_path / "three.wav", strokes[: 7 * RATE // 4], RATE)
+    record = (folder / "model.json").read_text()
+    status = main(["calibrate", str(folder), flag, str(tmp_path / "three.wav")])
+    error = capsys.readouterr().err
+    assert status == 2
+    assert error.count("\n") == 1
+    assert message in error
+    assert (folder / "model.json").read_text() == record
+
+
+def test_bleed_is_not_learned_without_examples_of_hits(random_model):
+    model = replace(random_model(), examples=no_examples())
+    with pytest.raises(ValueError, match="keeps no examples of its hits"):
+        learn_bleed(model, np.zeros(RATE, np.float32))
 
 
 def test_too_few_hits_are_said_and_change_nothing(folder, tmp_path, capsys):

@@ -3,9 +3,10 @@
     python experiments/missed_hits/run.py DATA --out missed-hits-results
 
 DATA holds performances.json, performances and their truth files. Writes results.json,
-table.md and recall.png. "adaptive" is judged on each drum with the settings that were
-fitted without it (settings.json, made by fit.py); "adaptive, as shipped" has the
-default ones.
+table.md, recall.png, and what is lost and why: lost.png, a picture for every hit that
+"adaptive" misses at recorded level, and late.png. "adaptive" is judged on each drum
+with the settings that were fitted without it (settings.json, made by fit.py);
+"adaptive, as shipped" has the default ones.
 """
 
 import argparse
@@ -20,10 +21,12 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from score import GAINS_DB, Performance, Score, judge, performances, sums
+from fast import SILENCE, levels
+from score import EARLY_MS, GAINS_DB, Performance, Score, judge, performances, sums
 
 from jaxsnare.audio import read_audio_native
-from jaxsnare.detector import HIT_SPECS, HitDetector
+from jaxsnare.component import run_blocks
+from jaxsnare.detector import HIT_SPECS, WEIGHTS, HitDetector
 from jaxsnare.onset import ONSET_SPECS, OnsetDetector, find_onsets
 from jaxsnare.params import as_params
 
@@ -79,8 +82,7 @@ def librosa(audio: np.ndarray, rate: int, _: Performance) -> np.ndarray:
     return onset_detect(y=audio, sr=rate, units="samples")
 
 
-def detectors() -> dict[str, Detect]:
-    folds = json.loads(SETTINGS.read_text("utf-8"))
+def detectors(folds: dict[str, dict]) -> dict[str, Detect]:
     found: dict[str, Detect] = {
         "adaptive": cross_validated(folds),
         "adaptive, as shipped": ours(HitDetector, HIT_SPECS.defaults),
@@ -159,17 +161,120 @@ def draw(result: dict[str, dict], path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
+AROUND_MS = (-40.0, 40.0)
+BEFORE_MS = 60.0
+"""How long an onset may hide the hits that follow."""
+
+
+def lost_hits(data: Path, folds: dict[str, dict], path: Path) -> dict[str, int]:
+    """A picture of every hit missed at recorded level; how many, by why."""
+    from matplotlib.figure import Figure
+
+    lost, why = [], {}
+    for p in performances(data):
+        if p.gain_db == 0:
+            audio, rate = read_audio_native(p.path)
+            params = as_params(folds[p.drum]["settings"])
+            out = run_blocks(HitDetector(rate), params, audio)
+            onsets = np.flatnonzero(out.fired)
+            _, missed, false = judge(onsets, p, rate)
+            lost += [(p, rate, audio, out, onsets, false, at) for at in missed]
+    rows = -(-len(lost) // 4)
+    figure = Figure(figsize=(14, 2.6 * rows), layout="constrained")
+    panels = figure.subplots(rows, 4, squeeze=False).ravel()
+    for axes, (p, rate, audio, out, onsets, false, at) in zip(
+        panels[: len(lost)], lost, strict=True
+    ):
+        near = [(at - f) * 1000 / rate for f in false]
+        near = [ms for ms in near if 0 < ms < BEFORE_MS]
+        reach = slice(at + round(EARLY_MS * rate / 1000), at + round(0.02 * rate))
+        short = (out.threshold[reach] - out.level[reach]).min()
+        reason = f"short by {short:.1f} dB"
+        kind = f"{p.condition}: too soft for the threshold"
+        if near:
+            reason = f"{min(near):.1f} ms after a false onset"
+            kind = f"{p.condition}: hidden by a false onset just before"
+        why[kind] = why.get(kind, 0) + 1
+        start, end = (at + round(ms * rate / 1000) for ms in AROUND_MS)
+        start = max(start, 0)
+        ms = (np.arange(start, end) - at) * 1000 / rate
+        peak = np.abs(audio[start:end]).max()
+        axes.plot(ms, 30 * audio[start:end] / peak, color="0.75", linewidth=0.6)
+        axes.plot(ms, out.level[start:end], label="detection signal")
+        axes.plot(ms, out.threshold[start:end], "--", label="threshold")
+        axes.axvline(0, color="red", label="hit")
+        for k in onsets[(onsets >= start) & (onsets < end)]:
+            axes.axvline((k - at) * 1000 / rate, color="k", linestyle=":")
+        axes.set_title(f"{p.name}\n{reason}", fontsize=8)
+        axes.set_ylim(-30, 80)
+    for axes in panels[len(lost) :]:
+        axes.set_visible(False)
+    if lost:
+        panels[0].legend(fontsize=6)
+    figure.supxlabel("ms from the hit; dotted: onsets; grey: the sound")
+    figure.savefig(path, dpi=90)
+    return why
+
+
+def late_hits(data: Path, folds: dict[str, dict], path: Path) -> dict[str, float]:
+    """Lateness by drum, and what rises at the strokes of its latest roll."""
+    from matplotlib.figure import Figure
+
+    late: dict[str, list[float]] = {}
+    rolls = {}
+    for p in performances(data):
+        if p.gain_db == 0:
+            audio, rate = read_audio_native(p.path)
+            params = as_params(folds[p.drum]["settings"])
+            found = find_onsets(HitDetector(rate), params, audio)
+            score, _, _ = judge(found, p, rate)
+            late[p.drum] = late.get(p.drum, []) + score.late_ms
+            if p.kind == "roll":
+                rolls[p.drum] = p, np.median(score.late_ms)
+    p, _ = max(rolls.values(), key=lambda roll: roll[1])
+    audio, rate = read_audio_native(p.path)
+    figure = Figure(figsize=(12, 4.5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.boxplot(list(late.values()), tick_labels=list(late), whis=(5, 95))
+    left.tick_params(axis="x", rotation=30)
+    left.set_ylabel("late (ms); box: half of the hits, whiskers: 90 %")
+    level = levels(HitDetector(rate), np.pad(audio, (SILENCE, 0)))[SILENCE:]
+    reach = np.arange(-round(0.004 * rate), round(0.008 * rate))
+    strokes = np.array([level[h + reach] for h in p.hits[3:-3]])
+    rise = strokes - strokes[:, : round(0.002 * rate)].mean(axis=1, keepdims=True)
+    for k, name in enumerate(WEIGHTS):
+        middle = np.median(rise[:, :, k], axis=0)
+        right.plot(reach * 1000 / rate, middle, label=name.removeprefix("onset."))
+    right.axvline(0, color="red")
+    right.axvline(2.5, color="0.5", linestyle=":")
+    right.set_title(f"{p.name}: levels at its strokes, median")
+    right.set_xlabel("ms from the hit")
+    right.set_ylabel("dB above what rings before it")
+    right.legend()
+    figure.savefig(path, dpi=100)
+    return {drum: round(float(np.percentile(ms, 95)), 2) for drum, ms in late.items()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, default=Path("missed-hits-results"))
+    parser.add_argument("--only", metavar="NAME", help="detectors that begin with this")
     arguments = parser.parse_args()
-    result = evaluate(arguments.data, detectors())
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / "results.json").write_text(json.dumps(result, indent=1) + "\n")
-    (arguments.out / "table.md").write_text(table(result))
-    draw(result, arguments.out / "recall.png")
+    folds = json.loads(SETTINGS.read_text("utf-8"))
+    wanted = arguments.only or ""
+    found = {n: d for n, d in detectors(folds).items() if n.startswith(wanted)}
+    result: dict[str, dict] = evaluate(arguments.data, found)
+    out: Path = arguments.out
+    out.mkdir(parents=True, exist_ok=True)
+    why = lost_hits(arguments.data, folds, out / "lost.png")
+    late = late_hits(arguments.data, folds, out / "late.png")
+    whole = result | {"lost": why, "late_ms_95": late}
+    (out / "results.json").write_text(json.dumps(whole, indent=1) + "\n")
+    (out / "table.md").write_text(table(result))
+    draw(result, out / "recall.png")
     print("\n" + table(result))
+    print(json.dumps({"lost": why, "late_ms_95": late}, indent=1))
 
 
 if __name__ == "__main__":

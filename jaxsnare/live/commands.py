@@ -5,27 +5,34 @@ import json
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from math import ceil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soxr
 
 from jaxsnare.audio import read_audio
+from jaxsnare.calibrate import learn_bleed, learn_room
 from jaxsnare.cli import STARTED
 from jaxsnare.commands import given, given_onset
 from jaxsnare.live.devices import devices
-from jaxsnare.live.engine import Engine, Hit, Shape, settle
+from jaxsnare.live.engine import Engine, Hit, Played, Shape, settle
 from jaxsnare.live.rack import Rack
 from jaxsnare.live.recorder import Recorder
 from jaxsnare.live.session import CALIBRATION_HITS, ENDS, POLL_S, Calibration, Session
 from jaxsnare.live.stream import Player, leave
 from jaxsnare.model import Model, check_destination
+from jaxsnare.options import LISTEN
 from jaxsnare.presets import read_preset
 from jaxsnare.remapper import PLAY_SPECS
 from jaxsnare.terminal import Answer, duration, note, plural, table
 
 WAIT_S = 30.0  # for ten hits, at most
+ROOM_S, BLEED_S = 5.0, 15.0
+FLOOR = "onset.floor"
 RING_S = 1.0  # after the end of a file, in which its last hit rings
 
 
@@ -185,15 +192,67 @@ def _farewell(
 
 
 def run_calibrate(args: argparse.Namespace) -> Answer:
-    """Take ten hits, and keep the trim in the model."""
+    """Learn the room, the others or the level of ten hits, and keep it in the model."""
     settle()
     folder: Path = args.models[0]
     model = Model.load(folder)
     check_destination(folder, overwrite=True)
+    model = replace(model, onset=model.onset | given_onset(args, model.hears))
+    data: dict[str, Any] = {"model": str(folder)}
+    said = []
+    try:
+        if args.room is not None:
+            audio = _sound(args, model, args.room, ROOM_S, "let the room be quiet")
+            model, data["floor_db"] = learn_room(model, audio)
+            said.append(f"The room is no hit: floor {data['floor_db']:g} dB.")
+        if args.bleed is not None:
+            words = "let the others play, and no one the drum"
+            audio = _sound(args, model, args.bleed, BLEED_S, words)
+            model, data["others"] = learn_bleed(model, audio)
+            data["gate"] = model.play["gate"]
+            others = plural(data["others"], "sound")
+            said.append(f"Heard {others} of the others: gate {data['gate']:g}.")
+    except ValueError as error:
+        raise ValueError(f"{folder}: {error}") from None
+    if args.play or not said:
+        trim = _trim(args, model)
+        model = replace(model, play=model.play | {"trim": trim})
+        data |= {"hits": CALIBRATION_HITS, "trim_db": trim}
+        said.append(f"Trim {trim:+.1f} dB.")
+    # settings that were only for hearing now are not kept
+    stored = Model.load(folder)
+    onset = stored.onset | ({FLOOR: model.onset[FLOOR]} if "floor_db" in data else {})
+    model = replace(model, onset=onset)
+    model.save(folder, overwrite=True)
+    return Answer(data, f"{' '.join(said)} It is kept in {folder}.")
+
+
+def _sound(
+    args: argparse.Namespace, model: Model, file: Path, seconds: float, words: str
+) -> np.ndarray:
+    """What a file holds, or what the device hears for some seconds."""
+    if file != LISTEN:
+        return read_audio(file, model.sample_rate)
+    shape = Shape(model.remapper(args.rate or model.sample_rate), args.block)
+    player = _player(argparse.Namespace(**{**vars(args), "play": None}), shape)
+    player.engine = Engine(
+        shape.remapper, model.params(gain=PLAY_SPECS["gain"].lo), args.block
+    )
+    heard: list[np.ndarray] = []
+    note(args, f"{words}: {seconds:g} s from now")
+    wanted = seconds * player.rate / args.block
+    _listen(player, lambda played: heard.append(played.input.copy()), wanted, heard)
+    audio = np.concatenate(heard)
+    if player.rate == model.sample_rate:
+        return audio
+    return soxr.resample(audio, player.rate, model.sample_rate, quality="VHQ")
+
+
+def _trim(args: argparse.Namespace, model: Model) -> float:
+    """The trim that brings ten hits to the level of the training."""
     rate = args.rate or model.sample_rate
-    heard = replace(model, onset=model.onset | given_onset(args, model.hears))
     # The synth is silent: it would be heard by the microphone.
-    params = heard.params(gain=PLAY_SPECS["gain"].lo)
+    params = model.params(gain=PLAY_SPECS["gain"].lo)
     calibration, trim = Calibration(model), float(params.play["trim"])
     shape = Shape(model.remapper(rate), args.block)
     player = None if args.play else _player(args, shape)
@@ -210,10 +269,7 @@ def run_calibrate(args: argparse.Namespace) -> Answer:
         )
     for hit in hits[:CALIBRATION_HITS]:
         calibration.add(hit, trim)
-    trim = calibration.trim
-    replace(model, play=model.play | {"trim": trim}).save(folder, overwrite=True)
-    data = {"model": str(folder), "hits": CALIBRATION_HITS, "trim_db": trim}
-    return Answer(data, f"Trim {trim:+.1f} dB: it is kept in {folder}.")
+    return calibration.trim
 
 
 def _hits_of_file(args: argparse.Namespace, engine: Engine) -> list[Hit]:
@@ -226,31 +282,48 @@ def _hits_of_file(args: argparse.Namespace, engine: Engine) -> list[Hit]:
 
 
 def _hits_of_device(args: argparse.Namespace, player: Player) -> list[Hit]:
-    player.engine.warm_up()
     heard: list[Hit] = []
-    player.recorder = _Collector(heard)
     note(args, f"play {CALIBRATION_HITS} hits, as loud as you usually play")
+    _listen(
+        player,
+        lambda played: heard.extend(played.hits),
+        CALIBRATION_HITS,
+        heard,
+        lambda told: note(args, f"{told} of {CALIBRATION_HITS}"),
+    )
+    return heard
+
+
+def _listen(
+    player: Player,
+    take: Callable[[Played], None],
+    wanted: float,
+    heard: list[Any],
+    tell: Callable[[int], None] = lambda told: None,
+) -> None:
+    """Play until `take` has put enough into what was heard, or for half a minute."""
+    player.engine.warm_up()
+    player.recorder = _Collector(take)
     player.start()
     begun, told = time.monotonic(), 0
-    while told < CALIBRATION_HITS and time.monotonic() - begun < WAIT_S:
+    while told < wanted and time.monotonic() - begun < WAIT_S:
         time.sleep(POLL_S)
         if len(heard) > told:
-            told = min(len(heard), CALIBRATION_HITS)
-            note(args, f"{told} of {CALIBRATION_HITS}")
+            told = min(len(heard), ceil(wanted))
+            tell(told)
         if not player.alive():
             print("jaxsnare: the sound device has gone", file=sys.stderr)
             leave(1)
     if not player.close():
         print("jaxsnare: the sound device does not answer any more", file=sys.stderr)
         leave(1)
-    return heard
 
 
 class _Collector:
-    """Takes the hits of what is played."""
+    """Takes what is played."""
 
-    def __init__(self, hits: list[Hit]) -> None:
-        self.hits = hits
+    def __init__(self, take: Callable[[Played], None]) -> None:
+        self._take = take
 
-    def put(self, played: Any) -> None:
-        self.hits.extend(played.hits)
+    def put(self, played: Played) -> None:
+        self._take(played)
