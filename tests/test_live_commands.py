@@ -285,7 +285,7 @@ def test_the_screen_fits_the_terminal(random_model, width, help, tmp_path):
     assert len(lines) <= (20 if width >= 80 else 24)
     assert lines[0].startswith("input   ██")
     assert lines[0].endswith("-6.0 dBFS")
-    assert lines[2].endswith(f"8.0 / {controls['onset.on']:g} dB")
+    assert lines[2].endswith(f"8.0 / {controls['onset.on']:.0f} dB")
     assert lines[-1] == "a message"
     text = " ".join(" ".join(lines).split())
     keys = all(words in text for words in KEYS.values())
