@@ -162,7 +162,7 @@ NOISE_UP_DB_S = 1.5
 SETTLING_DB_S, SETTLING_MS = 600.0, 100.0
 """The noise is the least level of late, which may rise slowly; at first faster."""
 
-FIRST_SINCE = 0.5
+FIRST_SINCE = 0.55
 """Share of `onset.wait` that has passed at the start."""
 WAVE = 5.0
 """A start within a wave: its first step is at least the WAVE-th part of the wave."""

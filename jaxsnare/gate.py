@@ -113,8 +113,8 @@ def examples_of(
     A sound begins where the first window does; T is at least a window and all of them
     later. Of more than MOST an even choice is made, at random, the same every time.
     """
-    starts = [round((ms - late_ms[0]) * sample_rate / 1000) for ms in late_ms]
-    windows = np.concatenate([sounds[:, s : s + window] for s in starts])
+    late = [round(ms * sample_rate / 1000) for ms in late_ms]
+    windows = np.concatenate([sounds[:, s - late[0] :][:, :window] for s in late])
     if len(windows) > MOST:
         windows = windows[np.random.default_rng(0).permutation(len(windows))[:MOST]]
     features = _all_features(window, sample_rate)

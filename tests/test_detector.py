@@ -53,7 +53,7 @@ def oracle(x, rate, values):
     share = 1 - np.exp(-1000 / (rate * at["past"]))
     smooth, band, peak, noise, loudest = np.zeros((5, 4))
     past, mask = np.zeros((2, 4))
-    since = int(at["wait"] * rate / 2000)
+    since = int(0.55 * at["wait"] * rate / 1000)
     wave = np.array([abs(x[0]), abs(x[0]) + 5 * abs(x[1] - x[0])])
     start = 20 * np.log10(wave + 1e-8) - zero_db
     signal, found = [], []
@@ -218,7 +218,7 @@ def test_a_start_within_a_note_is_no_hit_and_one_at_the_attack_is():
     ]
     assert np.mean([len(found) > 0 for found in within]) < 0.03
     for hit in hits:
-        found = onsets(hit[start:])
+        found = onsets(hit[start - 10 :])  # 0.2 ms before it
         assert len(found) == 1
         assert found[0] < 0.010 * RATE
 
@@ -249,7 +249,7 @@ def test_a_refused_onset_is_forgotten():
     _, told = DETECTOR.step(settings(), DETECTOR.init(), x, refused=age)
     found = np.flatnonzero(told.fired)
     assert found[0] == first
-    assert abs(found[1] - 0.112 * RATE) < 0.004 * RATE
+    assert abs(found[1] - 0.112 * RATE) < 0.008 * RATE
     # what is refused is that onset, and no other
     age[first + 300] = 299
     _, other = DETECTOR.step(settings(), DETECTOR.init(), x, refused=age)

@@ -148,6 +148,36 @@ def test_what_cannot_be_learned_is_said_and_changes_nothing(
     assert (folder / "model.json").read_text() == record
 
 
+class Microphone:
+    """Stands for a Player: hands what it hears to the recorder, all at once."""
+
+    rate, engine, recorder = RATE, None, None
+
+    def __init__(self, heard):
+        self.heard = heard
+
+    def start(self):
+        for start in range(0, len(self.heard) - 63, 64):
+            self.recorder.put(self.engine.process(self.heard[start : start + 64]))
+
+    def alive(self):
+        return True
+
+    def close(self):
+        return True
+
+
+@pytest.mark.slow
+def test_without_a_file_the_microphone_is_heard(folder, hats, monkeypatch, capsys):
+    heard = np.tile(hats, 5)[: 15 * RATE + 64]
+    monkeypatch.setattr(commands, "_player", lambda args, shape: Microphone(heard))
+    assert main(["calibrate", str(folder), "--bleed", "--json"]) == 0
+    said = capsys.readouterr()
+    assert "let the others play, and no one the drum: 15 s from now" in said.err
+    assert json.loads(said.out)["others"] > 50
+    assert Model.load(folder).play == {"gate": 0.5}
+
+
 def test_bleed_is_not_learned_without_examples_of_hits(random_model):
     model = replace(random_model(), examples=no_examples())
     with pytest.raises(ValueError, match="keeps no examples of its hits"):
@@ -255,7 +285,7 @@ def test_the_screen_fits_the_terminal(random_model, width, help, tmp_path):
     assert len(lines) <= (20 if width >= 80 else 24)
     assert lines[0].startswith("input   ██")
     assert lines[0].endswith("-6.0 dBFS")
-    assert lines[2].endswith(f"8.0 / {controls['onset.on']:g} dB")
+    assert lines[2].endswith(f"8.0 / {controls['onset.on']:.0f} dB")
     assert lines[-1] == "a message"
     text = " ".join(" ".join(lines).split())
     keys = all(words in text for words in KEYS.values())

@@ -110,7 +110,7 @@ class Screen:
         return [
             f"input   {bar(heard, width=room)} {heard:6.1f} dBFS",
             f"output  {bar(played, width=room)} {played:6.1f} dBFS",
-            f"onset   {bar(onset, mark, room)} {signal:6.1f} / {threshold:g} dB",
+            f"onset   {bar(onset, mark, room)} {signal:6.1f} / {threshold:.0f} dB",
         ]
 
     def _numbers(self) -> list[str]:
