@@ -11,8 +11,8 @@ from jaxsnare.component import run_blocks
 from jaxsnare.detector import HitDetector
 from jaxsnare.drummer import groove
 from jaxsnare.onset import pre_roll_samples
-from jaxsnare.presets import load_preset
-from jaxsnare.synths import Snare808, render
+from jaxsnare.presets import load_preset, preset_names
+from jaxsnare.synths import SHIPPED, Snare808, find_synth, render
 
 RATE = 44_100
 WINDOW = 256
@@ -85,6 +85,28 @@ def law() -> None:
     figure.savefig(IMAGES / "law.png", dpi=130)
 
 
+def drums() -> None:
+    """Spectrograms of the presets of the drum machines."""
+    kinds = [name for name in SHIPPED if len(preset_names(find_synth(name)(RATE))) == 3]
+    figure, axes = plt.subplots(
+        3, len(kinds), sharex=True, sharey=True, figsize=(12, 5.4), layout="constrained"
+    )
+    for column, kind in zip(axes.T, kinds, strict=True):
+        synth = find_synth(kind)(RATE)
+        for place, name in zip(column, preset_names(synth), strict=True):
+            sound = np.asarray(render(synth, load_preset(name, synth), seconds=0.6))
+            heard = np.concatenate([np.zeros(512), sound])
+            heard += np.random.default_rng(0).normal(0, 1e-6, len(heard))  # no log of 0
+            place.specgram(heard, NFFT=512, Fs=RATE, noverlap=448, vmin=-120, vmax=-30)
+            place.set(yscale="symlog", ylim=(40, 20_000))
+            place.set_title(name, fontsize=9)
+            place.set_yticks([100, 1000, 10_000], ["100", "1k", "10k Hz"])
+            place.tick_params(labelsize=7)
+    figure.supxlabel("seconds", fontsize=8)
+    figure.savefig(IMAGES / "drums.png", dpi=72)
+
+
 if __name__ == "__main__":
     one_stroke()
     law()
+    drums()
