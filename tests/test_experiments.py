@@ -41,7 +41,7 @@ def result(paper, arguments, run):
     base = 10.0 * (1 + run.seed) + (run.drum == "b")
     error = base / (2 if run.method == "direct" else 1.25) + (run.preset[-1] == "2")
     row = {"error": error, "baseline": base, "ratio": error / base}
-    features = {name: row for name in paper.FEATURES}
+    features = dict.fromkeys(paper.FEATURES, row)
     test = {"features": features, "mean_ratio": error / base, "hits": 6}
     return {"config": paper.config(arguments, run), "test": test}
 
