@@ -97,6 +97,7 @@ def test_the_commands_of_the_documentation_run_in_their_order(
             if command in {*LIVE, "bench"} or "torchscript" in line:
                 continue
             words += ["--epochs", "1"] if command == "train" else []
+            words += ["--steps", "1"] if command == "reach" else []
             again = command in ("train", "onsets") and "--overwrite" not in words
             words += ["--overwrite"] if again else []
             assert main([command, *words]) == 0, (line, capsys.readouterr().err)

@@ -4,6 +4,7 @@ Most of this needs no sound: the synth is replaced by a cheap function of its va
 """
 
 import os
+import socket
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -285,6 +286,46 @@ def test_models_shared_out_among_eight_devices_are_the_same(together, tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stderr
+    with np.load(tmp_path / "state.npz") as found:
+        for i, ours in enumerate(jax.tree.leaves(together)):
+            np.testing.assert_allclose(found[f"arr_{i}"], ours, rtol=1e-3, atol=1e-5)
+
+
+SEVERAL_HOSTS = """
+import sys
+import jax
+import numpy as np
+jax.distributed.initialize(sys.argv[3], 2, int(sys.argv[4]))
+sys.path.insert(0, sys.argv[1])
+import test_fitting as t
+assert len(jax.devices()) == 2 > len(jax.local_devices())
+mesh = jax.make_mesh((2,), ("models",))
+state = t.fit([0, 1, 2], mesh=mesh)[0]
+if jax.process_index() == 0:
+    np.savez(sys.argv[2], *jax.tree.leaves(state))
+"""
+
+
+@pytest.mark.slow
+def test_models_shared_out_among_two_processes_are_the_same(together, tmp_path):
+    """As on two hosts: each process has one device, and the mesh has both."""
+    here = Path(__file__).parent
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    command = [sys.executable, "-c", SEVERAL_HOSTS, str(here)]
+    processes = [
+        subprocess.Popen(
+            [*command, str(tmp_path / "state.npz"), address, str(number)],
+            env=os.environ | {"PYTHONPATH": str(here.parent)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(2)
+    ]
+    for process in processes:
+        _, error = process.communicate(timeout=240)
+        assert process.returncode == 0, error
     with np.load(tmp_path / "state.npz") as found:
         for i, ours in enumerate(jax.tree.leaves(together)):
             np.testing.assert_allclose(found[f"arr_{i}"], ours, rtol=1e-3, atol=1e-5)
