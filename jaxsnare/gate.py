@@ -3,6 +3,7 @@
 A voice starts only when its window is complete, so this costs no latency.
 """
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -114,13 +115,27 @@ def examples_of(
     later. Of more than MOST an even choice is made, at random, the same every time.
     """
     late = [round(ms * sample_rate / 1000) for ms in late_ms]
-    windows = np.concatenate([sounds[:, s - late[0] :][:, :window] for s in late])
-    if len(windows) > MOST:
-        windows = windows[np.random.default_rng(0).permutation(len(windows))[:MOST]]
+    windows = _fewer(
+        np.concatenate([sounds[:, s - late[0] :][:, :window] for s in late])
+    )
     features = _all_features(window, sample_rate)
     # one shape, one compilation
     padded = np.pad(windows, ((0, MOST - len(windows)), (0, 0)))
     return np.asarray(features(padded.astype(np.float32)))[: len(windows)]
+
+
+def _fewer(rows: np.ndarray) -> np.ndarray:
+    """At most MOST of some rows, an even choice."""
+    if len(rows) <= MOST:
+        return rows
+    return rows[np.random.default_rng(0).permutation(len(rows))[:MOST]]
+
+
+def merged(several: Sequence[Examples]) -> Examples:
+    """The examples of several models, of each side at most MOST."""
+    return Examples(
+        *(_fewer(np.concatenate(side)) for side in zip(*several, strict=True))
+    )
 
 
 def fit_gate(examples: Examples) -> Gate:

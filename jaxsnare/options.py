@@ -281,6 +281,22 @@ def reach(parser: Parser) -> None:
     _seed(group, "of the split into training and test hits")
 
 
+def choose(parser: Parser) -> None:
+    parser.add_argument(
+        "--part",
+        action="append",
+        nargs=3,
+        required=True,
+        metavar=("NAME", "MODEL", "HITS"),
+        help="a trained model, and hits of what it is for: a recording, or a folder of "
+        "single hits; two or more",
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="MODEL", help="folder to make"
+    )
+    _overwrite(parser)
+
+
 def _rate(parser: Any, default: int | None = None, usual: str = "") -> None:
     _range(parser, "--rate", "sample rate", 8_000, 192_000, "Hz", default, usual)
 
@@ -478,6 +494,12 @@ def live(parser: Parser) -> None:
         help="trained models; while playing, keys switch between them and load more",
     )
     _device_options(parser)
+    parser.add_argument(
+        "--zones",
+        metavar="N,N",
+        help="play all models at once, each on an input channel of its own, from 1; "
+        "keys 1 to 9 choose whose knobs are turned",
+    )
     _range(parser, "--duration", "end after this time", 0.1, 1e6, "s", usual="never")
     parser.add_argument(
         "--record",

@@ -192,7 +192,7 @@ def hat_and_strokes(strokes_ms, hat_ms, seconds=0.6):
         room = audio[round(ms * RATE / 1000) :]
         room += stroke[: len(room)]
     start = round(hat_ms * RATE / 1000)
-    audio[start : start + 2400] += 0.2 * FADE * hiss(1, 2400)[0]
+    audio[start : start + 2400] += 0.2 * FADE * np.asarray(hiss(1, 2400))[0]
     return audio
 
 
