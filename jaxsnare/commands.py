@@ -94,6 +94,13 @@ def changed(
     )
 
 
+def chosen_recipe(args: argparse.Namespace, *names: str) -> Recipe:
+    """The recipe of --recipe with the settings that were given."""
+    settings = {name: getattr(args, name) for name in names}
+    settings = {name: value for name, value in settings.items() if value is not None}
+    return Recipe.named(args.recipe, **settings)
+
+
 def run_train(args: argparse.Namespace) -> Answer:
     """Check everything that was given, then listen, train, save and report."""
     out: Path = args.out
@@ -102,15 +109,16 @@ def run_train(args: argparse.Namespace) -> Answer:
     check_folder(out)
     if args.report is not None:
         check_file(report, args.overwrite, [".png"])
-    recipe = Recipe(
-        mapping=args.mapping,
-        window=args.window,
-        epochs=args.epochs,
-        batch=args.batch,
-        learning_rate=args.learning_rate,
-        weights=args.weights,
-        reference=args.reference,
-        seed=args.seed,
+    recipe = chosen_recipe(
+        args,
+        "mapping",
+        "window",
+        "epochs",
+        "batch",
+        "learning_rate",
+        "weights",
+        "reference",
+        "seed",
     )
     hits, synth, preset = what_to_follow(args, recipe.window)
     state = out.with_name(f"{out.name}.training")
@@ -192,7 +200,7 @@ def run_reach(args: argparse.Namespace) -> Answer:
     settings = direct.Settings(
         args.steps, args.learning_rate, args.patience, "all" if args.all else "test"
     )
-    recipe = Recipe(weights=args.weights, reference=args.reference, seed=args.seed)
+    recipe = chosen_recipe(args, "weights", "reference", "seed")
     hits, synth, preset = what_to_follow(args, recipe.window)
     started = time.monotonic()
     with (

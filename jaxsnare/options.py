@@ -196,18 +196,23 @@ def _damping(parser: Parser) -> None:
 def _judging(group: Any) -> None:
     """How hits are compared and split."""
     group.add_argument(
+        "--recipe",
+        default="usual",
+        choices=("usual", "published"),
+        help="published: loss and reference hit as in the published system; usual: "
+        "--weights balanced --reference median_vector (default usual)",
+    )
+    group.add_argument(
         "--weights",
-        default="balanced",
         choices=("balanced", "none"),
         help="balanced: every feature counts by its range over the hits; none: the "
-        "published loss (default balanced)",
+        "published loss (default: of the recipe)",
     )
     group.add_argument(
         "--reference",
-        default="median_vector",
         choices=("median_vector", "median_loudness"),
         help="which hit stands for the drum: the most ordinary in all features, or of "
-        "ordinary loudness (default median_vector)",
+        "ordinary loudness, as published (default: of the recipe)",
     )
     _rate(group, usual="that of the first recording if 44100 or 48000, else 48000")
 

@@ -39,11 +39,16 @@ from jaxsnare.synths import Synth
 
 LEARNING_RATES = {"linear": 5e-3}
 DEFAULT_LEARNING_RATE = 5e-4
+RECIPES: dict[str, dict[str, Any]] = {
+    "usual": {},
+    "published": {"weights": "none", "reference": "median_loudness"},
+}
+"""What recipes do otherwise than `Recipe()`, by name."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train; the defaults are the published ones, but for the loss weights.
+    """How to train; `Recipe.named("published")` is how it was published.
 
     window: samples that a hit is measured on. learning_rate: of Adam; None: the
     published one of the mapping. It is halved after `patience` epochs without a better
@@ -82,6 +87,13 @@ class Recipe:
         ):
             if getattr(self, name) not in choices:
                 raise ValueError(unknown(name, getattr(self, name), choices))
+
+    @classmethod
+    def named(cls, name: str, **settings: Any) -> "Recipe":
+        """A recipe of RECIPES, but for the settings given."""
+        if name not in RECIPES:
+            raise ValueError(unknown("recipe", name, list(RECIPES)))
+        return cls(**RECIPES[name] | settings)
 
     def make_mapping(self, inputs: int, outputs: int) -> Mapping:
         """The network; ValueError for what cannot be one."""

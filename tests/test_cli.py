@@ -17,7 +17,8 @@ import pytest
 import soundfile
 
 from jaxsnare import Snare808, __version__, load_preset
-from jaxsnare.cli import COMMANDS, main
+from jaxsnare.cli import COMMANDS, _parse, main
+from jaxsnare.commands import chosen_recipe
 from jaxsnare.detector import HIT_SPECS, HitDetector
 from jaxsnare.drummer import SnareDrum, practice
 from jaxsnare.onset import ONSET_SPECS, OnsetDetector, find_onsets
@@ -403,6 +404,22 @@ UNUSABLE = {
     make_nan: "NaN or infinite",
     make_infinite: "NaN or infinite",
 }
+
+
+def test_options_change_the_recipe_that_was_named():
+    names = "epochs", "weights", "reference", "seed"
+
+    def chosen(*options):
+        argv = ["train", "x.wav", "--out", "m", *options]
+        args = _parse(argv)
+        assert args is not None
+        return chosen_recipe(args, *names)
+
+    assert chosen() == Recipe()
+    assert chosen("--recipe", "published") == Recipe.named("published")
+    assert chosen(
+        "--recipe", "published", "--weights", "balanced", "--seed", "3"
+    ) == Recipe(weights="balanced", reference="median_loudness", seed=3)
 
 
 @pytest.mark.parametrize("command", ["train", "remap", "onsets", "features"])

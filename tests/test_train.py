@@ -112,6 +112,18 @@ def test_the_best_weights_are_kept_and_the_rate_is_halved(hits):
     assert loss == pytest.approx(best["validation_loss"], rel=1e-3)
 
 
+def test_the_published_recipe_is_the_published_one():
+    recipe = Recipe.named("published", seed=4)
+    assert (recipe.epochs, recipe.batch, recipe.patience) == (250, 16, 20)
+    assert (recipe.weights, recipe.reference) == ("none", "median_loudness")
+    for mapping, rate in (("linear", 5e-3), ("mlp", 5e-4), ("mlp_large", 5e-4)):
+        assert Recipe.named("published", mapping=mapping).start_rate == rate
+    assert recipe.seed == 4
+    assert Recipe.named("usual") == Recipe()
+    with pytest.raises(ValueError, match="did you mean 'published'"):
+        Recipe.named("publishd")
+
+
 def test_an_interrupted_training_keeps_what_it_has(hits):
     def stop(progress):
         if progress.epoch == 2:

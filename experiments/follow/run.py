@@ -20,7 +20,7 @@ from jaxsnare.audio import read_audio_native, write_audio
 from jaxsnare.presets import read_preset
 from jaxsnare.remapper import remap
 from jaxsnare.synths import Snare808
-from jaxsnare.train import Recipe, Training, listen, train
+from jaxsnare.train import RECIPES, Recipe, Training, listen, train
 
 KINDS = ("groove", "crescendo")
 RATE = 44_100
@@ -32,14 +32,13 @@ def truth_hits(path: Path) -> set[str]:
         return {Path(row["hit"]).name for row in csv.DictReader(file)}
 
 
-def fit(files: list[Path], preset: str, epochs: int, seed: int) -> Training:
+def fit(files: list[Path], preset: str, recipe: Recipe) -> Training:
     """A model of a folder of single hits, each file one hit."""
     with tempfile.TemporaryDirectory() as folder:
         for file in files:
             (Path(folder) / file.name).symlink_to(file.resolve())
         hits = listen([folder], RATE)
     synth = Snare808(sample_rate=RATE)
-    recipe = Recipe(epochs=epochs, seed=seed)
 
     def show(at):
         if at.epoch % 10 == 0:
@@ -62,7 +61,7 @@ def main() -> None:
     parser.add_argument("judge", type=Path, help="the judging script, follow.py")
     parser.add_argument("--out", type=Path, default=Path("follow-results"))
     parser.add_argument("--preset", default="808_snare_1")
-    parser.add_argument("--epochs", type=int, default=250)
+    parser.add_argument("--recipe", default="usual", choices=list(RECIPES))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--held-out", action="store_true")
     parser.add_argument(
@@ -73,6 +72,7 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
 
+    recipe = Recipe.named(arguments.recipe, seed=arguments.seed)
     rows = []
     for drum in arguments.drums:
         truths = {
@@ -83,7 +83,7 @@ def main() -> None:
         files = sorted((arguments.data / "real" / drum).glob("*.flac"))
         for held_out in (False, True) if arguments.held_out else (False,):
             chosen = [f for f in files if not (held_out and f.name in used)]
-            training = fit(chosen, arguments.preset, arguments.epochs, arguments.seed)
+            training = fit(chosen, arguments.preset, recipe)
             model = training.model
             for kind, truth in truths.items():
                 source = truth.with_suffix(".flac")

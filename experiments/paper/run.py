@@ -41,7 +41,6 @@ PRESETS = (
 WINDOWS = 256, 2048
 FEATURES = TargetFeatures(RATE).names
 NONE, DIRECT = "preset", "direct"
-LOSS, REFERENCE = "none", "median_loudness"  # the published ones
 
 
 @dataclass(frozen=True)
@@ -115,9 +114,7 @@ def groups(plan: list[Run], together: int) -> list[list[Run]]:
 
 def recipe_of(arguments: argparse.Namespace, run: Run) -> Recipe:
     """The published recipe; of direct, what its reference and loss are."""
-    recipe = Recipe(
-        weights=LOSS, reference=REFERENCE, seed=run.seed, epochs=arguments.epochs
-    )
+    recipe = Recipe.named("published", seed=run.seed, epochs=arguments.epochs)
     if run.method == DIRECT:
         return replace(recipe, window=max(arguments.windows), epochs=1)
     return replace(recipe, mapping=run.method, window=run.window)

@@ -1,20 +1,22 @@
 """Does a trained mapping beat no modulation on hits it has not seen?
 
-For each real drum (a folder of single hits), preset and seed: mlp, window 256; the mean
-absolute error of each feature on the test hits over that of the unmodulated preset.
+For each real drum (a folder of single hits), preset, seed and recipe: mlp, window 256;
+the mean absolute error of each feature on the test hits over that of the unmodulated
+preset.
 """
 
 import argparse
 import json
 import sys
 import time
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 
 from jaxsnare.presets import read_preset
 from jaxsnare.synths import Snare808
-from jaxsnare.train import Recipe, listen, train
+from jaxsnare.train import RECIPES, Recipe, listen, train
 
 RATE = 44_100
 
@@ -26,7 +28,10 @@ def main() -> None:
         "--presets", nargs="+", default=[f"808_snare_{i}" for i in "123"]
     )
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=250)
+    parser.add_argument(
+        "--recipes", nargs="+", default=list(RECIPES), choices=list(RECIPES)
+    )
+    parser.add_argument("--epochs", type=int, help="default: those of the recipe")
     parser.add_argument("--out", type=Path, default=Path("real-drums.json"))
     arguments = parser.parse_args()
 
@@ -35,15 +40,17 @@ def main() -> None:
     for drum in arguments.drums:
         hits = listen([drum], RATE)
         for preset in arguments.presets:
-            for seed in range(arguments.seeds):
+            for name, seed in product(arguments.recipes, range(arguments.seeds)):
                 start = time.perf_counter()
-                recipe = Recipe(epochs=arguments.epochs, seed=seed)
+                epochs = {"epochs": arguments.epochs} if arguments.epochs else {}
+                recipe = Recipe.named(name, seed=seed, **epochs)
                 model = train(hits, synth, read_preset(preset, synth), recipe).model
                 test = model.training["test"]
                 rows.append(
                     {
                         "drum": drum.name,
                         "preset": preset,
+                        "recipe": name,
                         "seed": seed,
                         "seconds": round(time.perf_counter() - start, 1),
                         "best_epoch": model.training["best"]["epoch"],
@@ -56,18 +63,24 @@ def main() -> None:
 
 
 def table(rows: list[dict]) -> str:
-    """Markdown: mean of error / baseline over the seeds, by drum and preset."""
+    """Markdown: mean of error / baseline over the seeds, and over all of a recipe."""
     names = list(rows[0]["features"])
     lines = [
-        f"| drum | preset | {' | '.join(names)} | mean |",
-        "|---" * (len(names) + 3) + "|",
+        f"| drum | preset | recipe | {' | '.join(names)} | mean |",
+        "|---" * (len(names) + 4) + "|",
     ]
-    for drum, preset in dict.fromkeys((r["drum"], r["preset"]) for r in rows):
-        chosen = [r for r in rows if (r["drum"], r["preset"]) == (drum, preset)]
+
+    def add(drum, preset, recipe, chosen):
         ratios = [np.mean([r["features"][n]["ratio"] for r in chosen]) for n in names]
         mean = np.mean([r["mean_ratio"] for r in chosen])
         cells = " | ".join(f"{v:.2f}" for v in [*ratios, mean])
-        lines.append(f"| {drum} | {preset} | {cells} |")
+        lines.append(f"| {drum} | {preset} | {recipe} | {cells} |")
+
+    kinds = [(r["drum"], r["preset"], r["recipe"]) for r in rows]
+    for kind in dict.fromkeys(kinds):
+        add(*kind, [r for r, k in zip(rows, kinds, strict=True) if k == kind])
+    for recipe in dict.fromkeys(r["recipe"] for r in rows):
+        add("all", "all", recipe, [r for r in rows if r["recipe"] == recipe])
     return "\n".join(lines)
 
 
