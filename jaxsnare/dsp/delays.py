@@ -33,8 +33,9 @@ class Comb(Component):
 
     >>> comb = Comb(sample_rate=48_000)
     >>> params = (jnp.array(480.0), jnp.array(1e6), jnp.array(0.0))
-    >>> _, y = comb.step(params, comb.init(), (jnp.arange(250) == 0).astype(float))
-    >>> jnp.flatnonzero(y > 0.9).tolist()
+    >>> click = np.float32(np.arange(250) == 0)
+    >>> _, y = jax.jit(comb.step)(params, comb.init(), click)
+    >>> np.flatnonzero(y > 0.9).tolist()
     [0, 100, 200]
     """
 
@@ -121,7 +122,7 @@ class Room(Component):
 
     >>> room = Room(sample_rate=8000, size=0.5)
     >>> params = (jnp.array(300.0), jnp.array(0.1))
-    >>> room.step(params, room.init(), jnp.ones(64))[1].shape
+    >>> jax.jit(room.step)(params, room.init(), jnp.ones(64))[1].shape
     (64,)
     """
 

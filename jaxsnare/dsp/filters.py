@@ -73,7 +73,7 @@ class StateVariable(Component):
 
     >>> wah = StateVariable("bandpass", sample_rate=48_000)
     >>> x = (jnp.ones(480), jnp.linspace(200.0, 2000.0, 480))
-    >>> wah.step(jnp.array(4.0), wah.init(), x)[1].shape
+    >>> jax.jit(wah.step)(jnp.array(4.0), wah.init(), x)[1].shape
     (480,)
     """
 
@@ -106,7 +106,7 @@ class Bands(Component):
 
     >>> bands = Bands(2, sample_rate=48_000)
     >>> params = (jnp.array([400.0, 9e3]), jnp.ones(2), jnp.array([0.0, -6.0]))
-    >>> bands.step(params, bands.init(), jnp.ones(64))[1].shape
+    >>> jax.jit(bands.step)(params, bands.init(), jnp.ones(64))[1].shape
     (64,)
     """
 

@@ -63,7 +63,7 @@ class Wave(Component):
     >>> square = Wave("pulse", sample_rate=8)
     >>> params = (jnp.array(1.0), jnp.array(0.0), jnp.array(0.5))
     >>> x = (jnp.arange(-1, 8), jnp.zeros(9))
-    >>> _, y = square.step(params, square.init(), x)
+    >>> _, y = jax.jit(square.step)(params, square.init(), x)
     >>> [abs(round(float(v), 2)) for v in y]
     [0.0, 0.0, 0.92, 1.0, 0.92, 0.0, 0.92, 1.0, 0.92]
     """
@@ -154,7 +154,8 @@ def metallic(
     n: samples since the trigger, where all start together; silent before. tune: factor
     on all frequencies. Each is band-limited as `Wave`; in closed form, no state.
 
-    >>> float(jnp.abs(metallic(jnp.arange(1000), jnp.array(1.0), 48_000)).max()) <= 1.0
+    >>> metal = jax.jit(lambda n: metallic(n, jnp.array(1.0), 48_000))
+    >>> float(abs(metal(jnp.arange(1000))).max()) <= 1.0
     True
     """
     tune = jnp.asarray(tune)
