@@ -204,7 +204,7 @@ def _steps(problem, settings, count, rows, state):
         better = losses < state.best_loss
         waited = jnp.where(better, 0, state.waited + 1)
         lower = waited > settings.patience
-        halved = state.halved + lower
+        halved = state.halved + lower.astype(state.halved.dtype)
         moves: Any
         moves, moved = adam.update(slopes, state.adam)
         rate = jnp.ldexp(jnp.full_like(losses, settings.learning_rate), -halved)

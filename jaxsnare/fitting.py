@@ -240,7 +240,7 @@ def _take_epoch(problem, state, cases, train_set, validation_set, order):
         epoch,
         weights,
         adam,
-        state.halved + lower,
+        state.halved + lower.astype(state.halved.dtype),
         _choose(better, weights, state.best),
         jnp.where(better, loss, state.best_loss),
         jnp.where(better, epoch, state.best_epoch),

@@ -42,7 +42,7 @@ class Sine(Component):
         n, sweep = x
         turns = freq_hz / self.sample_rate * (1.0 + mod * sweep)
         phase, state = accumulate_turns(jnp.where(n < 0, 0.0, turns), state)
-        return state, jnp.sin(2 * jnp.pi * phase)
+        return state, sin_turns(phase)
 
 
 @dataclass(frozen=True)
@@ -121,6 +121,7 @@ def steady_turns(
     return exact + (slope - jax.lax.stop_gradient(slope))
 
 
+@jax.custom_jvp
 def sin_turns(phase: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """sin(2 pi phase) of any phase in turns: 10x faster than `jnp.sin` on a CPU.
 
@@ -133,9 +134,15 @@ def sin_turns(phase: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     side, away = _halves(phase)
     x = 2 * jnp.pi * side * jnp.minimum(away, 0.5 - away)
     square, total = x * x, jnp.zeros_like(x)
-    for power in range(21, 1, -2):
+    for power in range(21 if x.dtype == jnp.float64 else 13, 1, -2):
         total = square * (total + (-1.0) ** (power // 2) / math.factorial(power))
     return x + x * total
+
+
+@sin_turns.defjvp
+def _sin_turns_jvp(primals, tangents):
+    (phase,), (d_phase,) = primals, tangents
+    return sin_turns(phase), 2 * jnp.pi * sin_turns(phase + 0.25) * d_phase
 
 
 CYMBAL_808_HZ = (205.3, 304.4, 369.6, 522.7, 540.0, 800.0)
