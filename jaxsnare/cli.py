@@ -47,6 +47,12 @@ COMMANDS = {
         options.reach,
         "my_snare.wav --preset 808_snare_2",
     ),
+    "choose": _Command(
+        "commands",
+        "let models take turns by what is struck, as head and rim",
+        options.choose,
+        "--part head my_head head_hits/ --part rim my_rim rim_hits/ --out both",
+    ),
     "remap": _Command(
         "commands",
         "play a performance on the synth",

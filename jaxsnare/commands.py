@@ -315,6 +315,37 @@ def follows(test: dict[str, Any], title: str = UNSEEN) -> str:
     )
 
 
+def run_choose(args: argparse.Namespace) -> Answer:
+    """Check the parts, listen to their hits, and tell them apart."""
+    from jaxsnare.choose import choose_models
+
+    check_destination(args.out, args.overwrite)
+    check_folder(args.out)
+    names = [name for name, _, _ in args.part]
+    for name in names:
+        if names.count(name) > 1 or not name.isidentifier():
+            raise ValueError(f"part {name!r}: each has a name of its own, as in rim")
+    parts = {name: Model.load(folder) for name, folder, _ in args.part}
+    windows = {}
+    with progress_bar(args, "listening") as progress:
+        for name, _, hits in args.part:
+            part = parts[name]
+            heard, hears = part.features, part.hears
+            found = listen(
+                [hits], part.sample_rate, heard.window, part.onset, progress, hears
+            )
+            windows[name] = found.windows
+    model, right, taken = choose_models(parts, windows)
+    model.save(args.out, args.overwrite)
+    rows = [["struck", *(f"taken for {name}" for name in names)]]
+    rows += [[name, *(str(taken[name][k]) for k in names)] for name in names]
+    text = (
+        f"{args.out}: {' or '.join(names)}, by what is struck: {100 * right:.1f} % of "
+        f"the hits that were left out are recognised.\n{table(rows)}"
+    )
+    return Answer({"model": str(args.out), "right": right, "table": taken}, text)
+
+
 def run_remap(args: argparse.Namespace) -> Answer:
     output: Path = args.output
     check_file(output, args.overwrite, AUDIO_SUFFIXES)

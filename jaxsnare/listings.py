@@ -170,6 +170,12 @@ def code_words(model: Model) -> str:
 
 def trained_words(record: dict[str, Any]) -> str:
     """How a model was trained, as far as its record tells."""
+    if "right" in record:
+        names = " or ".join(record["table"])
+        return (
+            f"Chooses {names} by what is struck: {100 * record['right']:.1f} % of the "
+            "hits left out are recognised."
+        )
     if "hits" not in record:
         return "No record of its training."
     ended = ", interrupted" if record["interrupted"] else ""

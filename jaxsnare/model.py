@@ -30,7 +30,8 @@ from jaxsnare.synths.registry import load_synth, named_synth, read_source
 
 FORMAT = 1
 RECORD, WEIGHTS, SOURCE = "model.json", "weights.npz", "synth.py"
-OWN_FILES = {RECORD, WEIGHTS, SOURCE, "report.png"}
+PARTS = "parts"
+OWN_FILES = {RECORD, WEIGHTS, SOURCE, PARTS, "report.png"}
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ class Model:
     settings by name of the detector that found the hits, which tell which it was;
     `play` are knobs of PLAY_SPECS that are not at their default (the trim of a
     calibrated microphone); `training` is a record for people;
-    `examples` are of the drum's hits and of what else is heard, for the gate.
+    `examples` are of the drum's hits and of what else is heard, for the gate; `parts`
+    are the models by name between which it chooses, if it does (`choose`).
 
     The source of a synth that came from a file is saved with the model, so that it
     plays wherever it is taken to. To load such a model runs that source: load models
@@ -61,6 +63,7 @@ class Model:
     play: dict[str, float] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     examples: Examples = field(default_factory=no_examples)
+    parts: tuple[tuple[str, "Model"], ...] = ()
 
     @property
     def sample_rate(self) -> int:
@@ -76,6 +79,11 @@ class Model:
         self, sample_rate: int | None = None, running_normaliser: bool = False
     ) -> Remapper:
         """The step that plays this model, at a stream's rate in Hz (None: its own)."""
+        if running_normaliser and self.parts:
+            raise ValueError(
+                "a choice of models keeps the ranges of its training: it plays without "
+                "a running normaliser"
+            )
         rate = self.sample_rate if sample_rate is None else sample_rate
         synth = replace(self.synth, sample_rate=rate)
         return Remapper(
@@ -126,17 +134,47 @@ class Model:
         except OSError as error:
             raise ValueError(f"cannot write model {folder}: {error.strerror}") from None
         try:
-            (new / RECORD).write_text(json.dumps(self._record(), indent=2) + "\n")
-            np.savez(new / WEIGHTS, allow_pickle=False, **flatten(self.weights))
-            file = source_of(type(self.synth))
-            if file is not None:
-                (new / SOURCE).write_bytes(file.source)
+            record = self._choice_record() if self.parts else self._record()
+            (new / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+            if self.parts:
+                (new / PARTS).mkdir()
+                for name, part in self.parts:
+                    part.save(new / PARTS / name)
+            else:
+                self._save_weights(new)
             new.chmod(0o755)
             put_in_place(new, folder)
         except OSError as error:
             raise ValueError(f"cannot write model {folder}: {error.strerror}") from None
         finally:
             shutil.rmtree(new, ignore_errors=True)
+
+    def _save_weights(self, folder: Path) -> None:
+        np.savez(folder / WEIGHTS, allow_pickle=False, **flatten(self.weights))
+        file = source_of(type(self.synth))
+        if file is not None:
+            (folder / SOURCE).write_bytes(file.source)
+
+    def _examples_record(self) -> dict[str, Any]:
+        return {
+            k: np.asarray(v, float).round(2).tolist()
+            for k, v in self.examples._asdict().items()
+        }
+
+    def _choice_record(self) -> dict[str, Any]:
+        """What a choice of models is beside its parts."""
+        return {
+            "format": FORMAT,
+            "versions": {"jaxsnare": __version__, "jax": jax.__version__},
+            "parts": [name for name, _ in self.parts],
+            "classifier": _plain(self.weights["classifier"]),
+            "normaliser": _plain(self.normaliser._asdict()),
+            "centre": np.asarray(self.centre, float).tolist(),
+            "onset": self.onset,
+            "examples": self._examples_record(),
+            "play": self.play,
+            "training": self.training,
+        }
 
     def _record(self) -> dict[str, Any]:
         noise = self.synth.noise
@@ -151,16 +189,10 @@ class Model:
             "damping": self.preset.damping,
             "mapping": asdict(self.mapping),
             "features": asdict(self.features) | {"names": self.features.names},
-            "normaliser": {
-                k: np.asarray(v, float).tolist()
-                for k, v in self.normaliser._asdict().items()
-            },
+            "normaliser": _plain(self.normaliser._asdict()),
             "centre": np.asarray(self.centre, float).tolist(),
             "onset": self.onset,
-            "examples": {
-                k: np.asarray(v, float).round(2).tolist()
-                for k, v in self.examples._asdict().items()
-            },
+            "examples": self._examples_record(),
             "play": self.play,
             "training": self.training,
         }
@@ -182,15 +214,18 @@ class Model:
         return model
 
 
+def _plain(arrays: dict[str, Any]) -> dict[str, Any]:
+    """Arrays by name as lists of numbers."""
+    return {k: np.asarray(v, float).tolist() for k, v in arrays.items()}
+
+
 def _synth_record(synth: Synth) -> dict[str, Any]:
     """How a synth is found again, and its settings."""
     kind = type(synth)
     record: dict[str, Any] = {"name": name_of(kind), "sample_rate": synth.sample_rate}
-    settings = {
-        f.name: getattr(synth, f.name)
-        for f in fields(synth)
-        if f.name not in ("sample_rate", "noise")
-    }
+    values = {f.name: (getattr(synth, f.name), f.default) for f in fields(synth)}
+    usual = ("sample_rate", "noise")
+    settings = {k: v for k, (v, d) in values.items() if k not in usual and v != d}
     for name, value in settings.items():
         if not isinstance(value, bool | int | float | str):
             raise ValueError(
@@ -299,6 +334,8 @@ def _read(folder: Path) -> Model:
     if not folder.is_dir():
         raise _Wrong("no such folder")
     record = _read_record(folder / RECORD)
+    if PARTS in record:
+        return _read_choice(folder, record)
     try:
         specs = ParamSet.from_table(record["specs"])
         made = record["synth"]
@@ -353,6 +390,46 @@ def _read(folder: Path) -> Model:
         training,
         examples,
     )
+
+
+def _read_choice(folder: Path, record: dict[str, Any]) -> Model:
+    """A choice of models: its parts, and the classifier between them."""
+    from jaxsnare.choose import Classifier, StruckFeatures, combined
+
+    try:
+        names = [str(name) for name in record[PARTS]]
+        if any(Path(name).name != name for name in names):
+            raise _Wrong(f"{RECORD}: {PARTS} are not names: {', '.join(names)}")
+        parts = {name: Model.load(folder / PARTS / name) for name in names}
+        heard = next(iter(parts.values())).features
+        size = len(StruckFeatures(heard.sample_rate, heard.window).names)
+        stored = record["classifier"]
+        count = len(names)
+        rows = [_vector(row, "classifier.kernel", count) for row in stored["kernel"]]
+        if len(rows) != size:
+            raise ValueError(f"classifier.kernel must be {size} rows, got {len(rows)}")
+        bounds = [_vector(record["normaliser"][k], k, size) for k in ("lo", "hi")]
+        classifier = Classifier(
+            np.stack(rows),
+            np.asarray(_vector(stored["bias"], "classifier.bias", count)),
+            Normaliser(*bounds),
+            np.asarray(_vector(record["centre"], "centre", size)),
+        )
+        hears = detector_specs(detector_of(record["onset"]))
+        return combined(
+            parts,
+            classifier,
+            _examples(record.get("examples")),
+            hears.check(record["onset"]),
+            {k: PLAY_SPECS.check_one(k, v) for k, v in record["play"].items()},
+            dict(record["training"]),
+        )
+    except _Wrong:
+        raise
+    except KeyError as error:
+        raise _Wrong(f"{RECORD} lacks {error.args[0]!r}") from None
+    except (TypeError, ValueError, AttributeError, StopIteration) as error:
+        raise _Wrong(f"{RECORD}: {error}") from None
 
 
 def _examples(stored: dict[str, Any] | None) -> Examples:

@@ -11,6 +11,8 @@ START = '''\
     jaxsnare live my-{stem}
 """
 
+import jax.numpy as jnp
+
 from jaxsnare import ParamSet, ParamSpec, Synth
 from jaxsnare.dsp.envelopes import attack_decay
 from jaxsnare.dsp.filters import Biquad
@@ -56,7 +58,7 @@ class {name}(Synth):
         tone_state, filter_state = state
         rate = self.sample_rate
 
-        bend = attack_decay(n, 40.0, rate)
+        bend = attack_decay(n, jnp.float32(40.0), rate)
         tone_state, tone = self.tone.step(
             (p["tone.freq"], p["tone.sweep"]), tone_state, (n, bend)
         )
@@ -64,7 +66,7 @@ class {name}(Synth):
 
         noise = white() * attack_decay(n, p["noise.decay"], rate)
         filter_state, noise = self.highpass.step(
-            (p["noise.freq"], 1.0), filter_state, noise
+            (p["noise.freq"], jnp.float32(1.0)), filter_state, noise
         )
         noise = gain(noise, p["noise.gain"])
 

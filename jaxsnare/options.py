@@ -281,6 +281,22 @@ def reach(parser: Parser) -> None:
     _seed(group, "of the split into training and test hits")
 
 
+def choose(parser: Parser) -> None:
+    parser.add_argument(
+        "--part",
+        action="append",
+        nargs=3,
+        required=True,
+        metavar=("NAME", "MODEL", "HITS"),
+        help="a trained model, and hits of what it is for: a recording, or a folder of "
+        "single hits; two or more",
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="MODEL", help="folder to make"
+    )
+    _overwrite(parser)
+
+
 def _rate(parser: Any, default: int | None = None, usual: str = "") -> None:
     _range(parser, "--rate", "sample rate", 8_000, 192_000, "Hz", default, usual)
 

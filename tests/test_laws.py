@@ -35,7 +35,8 @@ from jaxsnare.mapping import MapParams, Mapping
 from jaxsnare.onset import ONSET_SPECS, OnsetDetector, Onsets
 from jaxsnare.params import ParamSet, ParamSpec
 from jaxsnare.remapper import PLAY_SPECS, RemapParams, Remapper
-from jaxsnare.synths import SHIPPED, Snare808, find_synth, ranges
+from jaxsnare.synths import SHIPPED, SimpleDrumSynth, Snare808, find_synth, ranges
+from jaxsnare.synths.combine import Chain, Choice, Effect, Layer
 
 RATE = 44_100
 LENGTH = 896
@@ -222,6 +223,25 @@ def palette() -> dict[str, Row]:
     }
 
 
+@dataclass(frozen=True)
+class Lowpass(Effect):
+    """An effect as a designer writes one."""
+
+    @property
+    def specs(self):
+        return ParamSet((ranges.filter_freq("freq", RATE), ranges.filter_q("q")))
+
+    def init(self, dtype=jnp.float32):
+        return Biquad("lowpass", self.sample_rate).init(dtype)
+
+    def step(self, params, state, x):
+        lowpass = Biquad("lowpass", self.sample_rate)
+        return lowpass.step((params["freq"], params["q"]), state, x)
+
+
+TWO = ("one", SimpleDrumSynth), ("two", SimpleDrumSynth)
+
+
 def table() -> dict[str, Row]:
     # the form "frequency" is for whole signals: what rings longer wraps around
     rows = {
@@ -288,6 +308,9 @@ def table() -> dict[str, Row]:
             time=False,
         ),
         **{name: synth(find_synth(name)(RATE)) for name in SHIPPED},
+        "Layer": synth(Layer(RATE, parts=TWO)),
+        "Chain": synth(Chain(RATE, parts=(TWO[0], ("lowpass", Lowpass)))),
+        "Choice": synth(Choice(RATE, parts=TWO)),
         "Remapper": remapper(),
     }
 
@@ -295,6 +318,7 @@ def table() -> dict[str, Row]:
 PALETTE = palette()
 ROWS = table() | PALETTE
 DRUMS = [name for name in SHIPPED if name not in ("Snare808", "SimpleDrumSynth")]
+DRUMS += ["Layer", "Chain", "Choice"]
 LONG = ("Snare808", *DRUMS, "Remapper")  # take long to compile
 IN_TIME = [name for name, row in ROWS.items() if row.time]
 

@@ -38,7 +38,8 @@ class Ping(Synth):
 
     def voice(self, p, state, n, white):
         fall = attack_decay(n, p["fall"], self.sample_rate)
-        state, tone = Sine(self.sample_rate).step((p["freq"], 0.0), state, (n, fall))
+        pitch = p["freq"], jnp.zeros_like(p["freq"])
+        state, tone = Sine(self.sample_rate).step(pitch, state, (n, fall))
         return state, 0.5 * tone * fall
 
 
