@@ -1,0 +1,74 @@
+"""The tutorial: its synth trains on a real drum, plays, and obeys the laws."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxsnare.check import check
+from jaxsnare.live.engine import Engine
+from jaxsnare.model import Model
+from jaxsnare.presets import read_preset
+from jaxsnare.remapper import remap
+from jaxsnare.synths import find_synth, render
+from jaxsnare.train import Recipe, listen, train
+
+PAGE = Path(__file__).parents[1] / "docs" / "compose-a-synth.md"
+SYNTH, COMBINED = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+RATE = 48_000
+
+
+@pytest.fixture
+def cowbell(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("cowbell.py").write_text(SYNTH)
+    return find_synth("cowbell.py:Cowbell")
+
+
+def test_it_is_60_lines_and_sounds(cowbell):
+    assert len(SYNTH.splitlines()) <= 60
+    synth = cowbell(RATE)
+    audio = np.asarray(render(synth, synth.specs.defaults, seconds=0.5))
+    assert 0.1 < np.abs(audio).max() <= 1.0
+    spectrum = np.abs(np.fft.rfft(audio * np.hanning(len(audio))))
+    loudest = np.fft.rfftfreq(len(audio), 1 / RATE)[np.argsort(spectrum)[-8:]]
+    partials = [k * hz for hz in (540.0, 800.0) for k in (1, 3)]
+    near = [min(abs(hz - partial) for partial in partials) for hz in loudest]
+    assert max(near) < 10.0
+
+
+def test_the_combinations_of_the_page(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("both.py").write_text(COMBINED)
+    assert find_synth("both.py:Stack")(RATE).specs.names[0].startswith("body.")
+    assert "which.high" in find_synth("both.py:Either")(RATE).specs.names
+
+
+@pytest.mark.slow
+def test_it_obeys_the_laws(cowbell):
+    found = check(cowbell)
+    assert [law for law in found.laws if not law.holds] == []
+    assert found.notes == ()
+
+
+@pytest.mark.slow
+def test_it_trains_on_a_real_drum_and_plays(cowbell, shared, tmp_path):
+    """It follows better than one sound for every hit, and live as in a file."""
+    hits = listen([shared / "data" / "snare" / "real" / "fs_14x05_maple"], RATE)
+    synth = cowbell(RATE)
+    recipe = Recipe(epochs=40, learning_rate=2e-3)
+    training = train(hits, synth, read_preset("default", synth), recipe)
+    assert training.model.training["test"]["mean_ratio"] < 0.9
+    training.model.save(tmp_path / "model")
+    model = Model.load(tmp_path / "model")
+    assert type(model.synth) is cowbell
+
+    engine = Engine(model.remapper(RATE), model.params(), 64)
+    audio = hits.audio[:3].reshape(-1)
+    audio = np.pad(audio, (0, -len(audio) % 64))
+    live = np.concatenate([engine.process(b).audio for b in audio.reshape(-1, 64)])
+    np.testing.assert_allclose(
+        live, remap(model.remapper(), model.params(), audio).audio, atol=1e-5
+    )
+    assert np.abs(live).max() > 0.01
