@@ -494,6 +494,12 @@ def live(parser: Parser) -> None:
         help="trained models; while playing, keys switch between them and load more",
     )
     _device_options(parser)
+    parser.add_argument(
+        "--zones",
+        metavar="N,N",
+        help="play all models at once, each on an input channel of its own, from 1; "
+        "keys 1 to 9 choose whose knobs are turned",
+    )
     _range(parser, "--duration", "end after this time", 0.1, 1e6, "s", usual="never")
     parser.add_argument(
         "--record",

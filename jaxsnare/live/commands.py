@@ -24,6 +24,7 @@ from jaxsnare.live.rack import Rack
 from jaxsnare.live.recorder import Recorder
 from jaxsnare.live.session import CALIBRATION_HITS, ENDS, POLL_S, Calibration, Session
 from jaxsnare.live.stream import Player, leave
+from jaxsnare.live.zones import ZoneRack
 from jaxsnare.model import Model, check_destination
 from jaxsnare.options import LISTEN
 from jaxsnare.presets import read_preset
@@ -94,14 +95,32 @@ def _player(args: argparse.Namespace, shape: Engine | Shape) -> Player:
         in_channels=_channels(args.channels),
         out_channels=_channels(args.out_channels),
         source=source,
+        zones=_zones(args),
     )
+
+
+def _zones(args: argparse.Namespace) -> list[int]:
+    """The input channel of each model, if all play at once."""
+    zones = _channels(getattr(args, "zones", None)) or []
+    if not zones:
+        return []
+    if len(zones) != len(args.models):
+        raise ValueError(
+            f"--zones {args.zones}: {plural(len(zones), 'channel')} for "
+            f"{plural(len(args.models), 'model')}; wanted: one for each"
+        )
+    for other in ("play", "channels"):
+        if getattr(args, other):
+            raise ValueError(f"--zones and --{other} do not go together")
+    return zones
 
 
 def run_live(args: argparse.Namespace) -> Answer:
     """Open the device, compile, and play until it is enough."""
     settle()
     knobs = _knobs(args, Model.load(args.models[0]))
-    rack = Rack(args.models, args.rate, args.block, args.running_normaliser, knobs)
+    kind = ZoneRack if _zones(args) else Rack
+    rack = kind(args.models, args.rate, args.block, args.running_normaliser, knobs)
     player = _player(args, rack.shape)
     recorder = None
     if args.record is not None:

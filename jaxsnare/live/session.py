@@ -148,6 +148,8 @@ class Session:
             return False
         if key == "?":
             self.help = not self.help
+        elif key == "c" and self.player.zones:
+            self.message = "zones are calibrated one by one, by jaxsnare calibrate"
         elif key == "c":
             self.calibration = Calibration(self.controls.model)
             self.message = f"calibrating: play {CALIBRATION_HITS} hits"
@@ -199,7 +201,12 @@ class Session:
             self.message = str(error)
 
     def _load(self, folder: str) -> None:
-        self._follow_rack(self.rack.choose(self.rack.add(Path(folder).expanduser())))
+        try:
+            number = self.rack.add(Path(folder).expanduser())
+        except ValueError as error:
+            self.message = str(error)
+            return
+        self._follow_rack(self.rack.choose(number))
 
     def _follow_rack(self, happened: str) -> None:
         """Let the player play what the rack says, which is told."""

@@ -65,7 +65,8 @@ class Player:
     from 1 on; inputs are averaged (default: the first), all outputs play the same
     (default: the first two, or the only one). source: audio [T] at the engine's rate
     that is played, in real time, in place of the microphone. recorder: is handed every
-    block.
+    block. zones: of `Zones`, the input channel of each, from 1 on; in_channels are
+    then not asked for.
 
     The device is opened here and plays from `start()` on; a shape does for opening
     it, if `engine` is set by then. `stats` counts, `warnings`
@@ -83,8 +84,10 @@ class Player:
         out_channels: Sequence[int] | None = None,
         source: NDArray[np.float32] | None = None,
         recorder: Taker | None = None,
+        zones: Sequence[int] = (),
     ) -> None:
         sd = sounddevice()
+        self.zones = [channel - 1 for channel in zones]
         self.engine, self.recorder = cast(Engine, engine), recorder
         self.rate = engine.remapper.sample_rate
         self.stats = Stats()
@@ -107,7 +110,7 @@ class Player:
             self._streams = [self._open(sd.OutputStream, self._from_source, **one)]
             return
         of = self._device(sd, input, "input")
-        self._ins = _channels(in_channels, of, "input", 1)
+        self._ins = _channels(zones or in_channels, of, "input", 1)
         other = {"channels": max(self._ins) + 1, "device": of["index"]}
         self._fit(sd, to, of)
         if of["index"] == to["index"] or self._ports_s is not None:
@@ -339,6 +342,9 @@ class Player:
             self.stats.xruns += bool(under + over)
 
     def _mono(self, indata) -> NDArray[np.float32]:
+        """What is played on: [T], or [Z, T] for zones."""
+        if self.zones:
+            return np.ascontiguousarray(indata[:, self.zones].T)
         if len(self._ins) == 1:
             return indata[:, self._ins[0]].copy()  # the buffer is PortAudio's
         with np.errstate(invalid="ignore", over="ignore"):
@@ -355,7 +361,10 @@ class Player:
         if self._queue:
             return self._queue.popleft()
         self.stats.starved += 1
-        return np.zeros(self.engine.block, np.float32)
+        shape = (
+            (len(self.zones), self.engine.block) if self.zones else self.engine.block
+        )
+        return np.zeros(shape, np.float32)
 
 
 def _host_api(sd: Any, device: dict[str, Any]) -> str:
