@@ -22,6 +22,8 @@ FLOOR = 1e-9
 
 MOST = 128
 """Examples of each side that are kept."""
+DECIMALS = 2
+"""Of examples, in dB, in the file of a model as well."""
 LATE_MS = (0.0, 0.9, 1.8)
 """Examples of a hit are its windows as cut, and as if its onset were heard later."""
 OTHERS_LATE_MS = (-0.9, *LATE_MS)
@@ -121,7 +123,8 @@ def examples_of(
     features = _all_features(window, sample_rate)
     # one shape, one compilation
     padded = np.pad(windows, ((0, MOST - len(windows)), (0, 0)))
-    return np.asarray(features(padded.astype(np.float32)))[: len(windows)]
+    found = np.asarray(features(padded.astype(np.float32)))[: len(windows)]
+    return found.round(DECIMALS)
 
 
 def _fewer(rows: np.ndarray) -> np.ndarray:

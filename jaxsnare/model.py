@@ -20,7 +20,7 @@ from jaxsnare.detector import detector_of, detector_specs
 from jaxsnare.dsp.noise import SeededNoise
 from jaxsnare.features import OnsetFeatures
 from jaxsnare.features.normalise import Normaliser
-from jaxsnare.gate import MOST, SIZE, Examples, fit_gate, no_examples
+from jaxsnare.gate import DECIMALS, MOST, SIZE, Examples, fit_gate, no_examples
 from jaxsnare.mapping import MapParams, Mapping
 from jaxsnare.params import ParamSet, as_params, unknown
 from jaxsnare.presets import Preset, parse_preset
@@ -165,7 +165,7 @@ class Model:
             "normaliser": _plain(self.normaliser._asdict()),
             "centre": np.asarray(self.centre, float).tolist(),
             "onset": self.onset,
-            "examples": _plain(self.examples._asdict(), 2),
+            "examples": _plain(self.examples._asdict(), DECIMALS),
             "play": self.play,
             "training": self.training,
         }
@@ -186,7 +186,7 @@ class Model:
             "normaliser": _plain(self.normaliser._asdict()),
             "centre": np.asarray(self.centre, float).tolist(),
             "onset": self.onset,
-            "examples": _plain(self.examples._asdict(), 2),
+            "examples": _plain(self.examples._asdict(), DECIMALS),
             "play": self.play,
             "training": self.training,
         }

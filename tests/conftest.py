@@ -97,7 +97,9 @@ def random_model():
             Normaliser(jnp.array([-50.0, 60, -60]), jnp.array([0.0, 130, 0])),
             jnp.full(3, 0.5),
             dict(HIT_SPECS.defaults),
-            examples=Examples(*np.random.default_rng(0).normal(-15, 9, (2, 30, SIZE))),
+            examples=Examples(
+                *np.random.default_rng(0).normal(-15, 9, (2, 30, SIZE)).round(2)
+            ),
         )
 
     return make
