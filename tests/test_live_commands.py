@@ -19,7 +19,7 @@ from jaxsnare.cli import main
 from jaxsnare.detector import find_detector
 from jaxsnare.drummer import SnareDrum
 from jaxsnare.gate import no_examples
-from jaxsnare.live import devices
+from jaxsnare.live import commands, devices
 from jaxsnare.live.controls import Controls
 from jaxsnare.live.engine import Engine, Hit, Names, Played
 from jaxsnare.live.recorder import Recorder
@@ -151,7 +151,9 @@ def test_what_cannot_be_learned_is_said_and_changes_nothing(
 class Microphone:
     """Stands for a Player: hands what it hears to the recorder, all at once."""
 
-    rate, engine, recorder = RATE, None, None
+    rate = RATE
+    engine: Any = None
+    recorder: Any = None
 
     def __init__(self, heard):
         self.heard = heard

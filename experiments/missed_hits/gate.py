@@ -19,6 +19,7 @@ import tempfile
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from mixing import bleed_to_learn, mixed_grooves
 from run import SETTINGS
@@ -62,8 +63,8 @@ def model_of(hits: np.ndarray, rate: int, settings: dict[str, float]) -> Model:
         mapping,
         mapping.init(jax.random.key(0)),
         OnsetFeatures(rate, WINDOW),
-        Normaliser(np.full(3, -60.0, np.float32), np.zeros(3, np.float32)),
-        np.full(3, 0.5, np.float32),
+        Normaliser(jnp.full(3, -60.0), jnp.zeros(3)),
+        jnp.full(3, 0.5),
         settings,
         examples=no_examples()._replace(hits=examples_of(hits, WINDOW, rate)),
     )
