@@ -98,7 +98,9 @@ def random_model():
             jnp.full(3, 0.5),
             dict(HIT_SPECS.defaults),
             examples=Examples(
-                *np.random.default_rng(0).normal(-15, 9, (2, 30, SIZE)).round(2)
+                *np.float32(
+                    np.random.default_rng(0).normal(-15, 9, (2, 30, SIZE)).round(2)
+                )
             ),
         )
 
