@@ -110,7 +110,7 @@ def test_the_commands_of_the_documentation_run_in_their_order(
 @pytest.mark.realtime
 @pytest.mark.skipif(bool(MISSING), reason=MISSING)
 def test_the_commands_that_play_run(random_model, tmp_path):
-    for name in ("my-snare", "my-rim"):
+    for name in ("my-snare", "my-rim", "my-tom", "my-bell", "both"):
         random_model().save(tmp_path / name)
     write_audio(tmp_path / "practice.wav", practice(48_000, seconds=12).audio, 48_000)
     write_audio(tmp_path / "song.wav", practice(48_000, seconds=3).audio, 48_000)

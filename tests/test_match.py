@@ -100,6 +100,7 @@ def test_transport_feels_the_direction_where_spectrograms_do_not():
     assert not (signs < 0).all()  # the trap
 
 
+@pytest.mark.slow
 def test_losses_are_0_at_the_target_only():
     x, y = jnp.asarray(ping(300.0)), jnp.asarray(ping(330.0))
     for name in LOSSES:

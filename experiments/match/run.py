@@ -19,6 +19,7 @@ from jaxsnare.synths import Synth, find_synth, render, synth_names
 
 RATE, SECONDS = 44_100, 1.0
 HEARD_DB = -20.0  # a pitch whose move by a semitone changes the sound by less is not
+QUIET_DBFS = -60.0  # of targets that are quieter, no pitch is asked for
 CENTS = 20.0
 
 
@@ -81,6 +82,7 @@ def main() -> None:
             before, cpu = time.perf_counter(), time.process_time()
             found = match(sound, synth, loss=multi_resolution_stft, seed=i)
             row = {
+                "peak_dbfs": 20 * np.log10(np.abs(sound).max() + 1e-9),
                 "before": found.distance_before,
                 "after": found.distance,
                 "ratio": found.distance / found.distance_before,
@@ -101,7 +103,8 @@ def main() -> None:
 
 def summary(rows: list[dict[str, float]]) -> dict[str, Any]:
     column = {k: np.array([row[k] for row in rows]) for k in rows[0]}
-    with_pitch = column["cents"][~np.isnan(column["cents"])]
+    loud = column["peak_dbfs"] > QUIET_DBFS
+    with_pitch = column["cents"][~np.isnan(column["cents"]) & loud]
     return {
         "presets": len(rows),
         "median_ratio": round(float(np.median(column["ratio"])), 4),
