@@ -86,6 +86,8 @@ def random_model():
         init_std: float = 0.05,
     ) -> Model:
         synth = Snare808(rate)
+        sides = np.random.default_rng(0).normal(-15, 9, (2, 30, SIZE)).round(2)
+        hits, others = sides.astype(np.float32)
         mapping = Mapping(3, len(synth.specs), hidden, init_std)
         return Model(
             synth,
@@ -97,11 +99,7 @@ def random_model():
             Normaliser(jnp.array([-50.0, 60, -60]), jnp.array([0.0, 130, 0])),
             jnp.full(3, 0.5),
             dict(HIT_SPECS.defaults),
-            examples=Examples(
-                *np.float32(
-                    np.random.default_rng(0).normal(-15, 9, (2, 30, SIZE)).round(2)
-                )
-            ),
+            examples=Examples(hits, others),
         )
 
     return make
