@@ -72,6 +72,8 @@ LIVE = {
     "live": ["--duration", "1", "--overwrite"],
     "calibrate": ["--play", "practice.wav"],
 }
+HEARD = {"--room": ("--room", "quiet.wav"), "--bleed": ("--bleed", "practice.wav")}
+"""In place of the microphone, which hears nothing."""
 
 
 @pytest.mark.slow
@@ -114,6 +116,8 @@ def test_the_commands_that_play_run(random_model, tmp_path):
         random_model().save(tmp_path / name)
     write_audio(tmp_path / "practice.wav", practice(48_000, seconds=12).audio, 48_000)
     write_audio(tmp_path / "song.wav", practice(48_000, seconds=3).audio, 48_000)
+    hiss = 1e-4 * np.random.default_rng(0).normal(size=48_000)
+    write_audio(tmp_path / "quiet.wav", hiss.astype(np.float32), 48_000)
     lines = {str(line.values[0]) for line in LINES}
     ran = []
     with jackd("jaxsnare-docs"):
@@ -121,8 +125,10 @@ def test_the_commands_that_play_run(random_model, tmp_path):
             command, *words = shlex.split(line)[1:]
             if command not in LIVE:
                 continue
+            heard = [w for word in words for w in HEARD.get(word, (word,))]
+            words = heard if heard != words else [*words, *LIVE[command]]
             done = subprocess.run(
-                [sys.executable, "-m", "jaxsnare", command, *words, *LIVE[command]],
+                [sys.executable, "-m", "jaxsnare", command, *words],
                 cwd=tmp_path,
                 capture_output=True,
                 text=True,

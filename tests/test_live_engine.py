@@ -424,3 +424,18 @@ def test_a_saved_preset_plays_the_same(engines, model, tmp_path, error_db):
     assert error_db(audio[: len(wanted)], wanted) < -80
     with pytest.raises(ValueError, match="cannot be written"):
         controls.save_preset(tmp_path / "no" / "mine.json")
+
+
+def test_a_twin_shares_what_was_compiled_and_nothing_else(engines, model):
+    engine, controls = engines(64)
+    whole = joined(play(engine, GROOVE))
+    engine.reset()
+    half = len(GROOVE) // 128 * 64
+    first = play(engine, GROOVE[:half])
+    twin = engine.twin(model.params(gain=-20.0))
+    softer = joined(play(twin, GROOVE))
+    assert np.array_equal(joined(first + play(engine, GROOVE[half:])), whole)
+    controls.set("gain", -20.0)
+    engine.reset()
+    assert np.array_equal(joined(play(engine, GROOVE)), softer)
+    assert not np.array_equal(softer, whole)

@@ -1,5 +1,6 @@
 """The remap step compiled for one block length, ready to play; no audio device here."""
 
+import copy
 import gc
 import operator
 import os
@@ -172,6 +173,14 @@ class Engine:
         self._step = self._compile() if program is None else self._read(program)
         self.bad_input = self.bad_output = 0
         self.reset()
+
+    def twin(self, params: RemapParams) -> "Engine":
+        """An engine of its own, at its start, that shares what was compiled."""
+        twin = copy.copy(self)
+        twin.vector = twin.pack(params)
+        twin.bad_input = twin.bad_output = 0
+        twin.reset()
+        return twin
 
     @property
     def vector(self) -> NDArray[np.float32]:

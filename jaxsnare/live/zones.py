@@ -60,8 +60,11 @@ class ZoneRack(Rack):
         engines: list[Engine] = []
         for slot, model in zip(self.slots, self._models, strict=True):
             remapper = model.remapper(rate, running)
-            alike = [e.program for e in engines if e.remapper == remapper][:1]
-            engine = Engine(remapper, model.params(), block, *alike)
+            alike = next((e for e in engines if e.remapper == remapper), None)
+            if alike is None:
+                engine = Engine(remapper, model.params(), block)
+            else:
+                engine = alike.twin(model.params())
             engine.warm_up()
             engines.append(engine)
             slot.controls = self.knobs_of(model, engine)
