@@ -119,6 +119,7 @@ def test_combinations_in_a_file(tmp_path, monkeypatch):
 # models that take turns
 
 
+@pytest.mark.slow
 def test_each_hit_is_answered_by_the_part_that_was_struck(both, parts):
     """With the values that the part's own model gives, by its own features."""
     model = both.model

@@ -35,6 +35,7 @@ def test_torchscript_maps_as_the_model_does(random_model, tmp_path, hidden):
         assert np.abs(got[0]).max() > 0.5
 
 
+@pytest.mark.slow
 def test_stablehlo_plays_as_the_engine_does(random_model, tmp_path):
     model = random_model()
     save_stablehlo(model, tmp_path / "step.npz", block=128)

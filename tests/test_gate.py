@@ -208,6 +208,7 @@ def test_a_saved_gate_is_the_same_and_what_it_refuses_starts_no_voice(
     np.testing.assert_allclose(held.hits.values[0], free.hits.values[0], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_refused_onset_does_not_hide_the_stroke_after_it(gated):
     """7 ms after a hat: the detector alone takes both for one hit."""
     audio = hat_and_strokes([207], 200)

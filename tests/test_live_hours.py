@@ -48,6 +48,7 @@ def play(engine: Engine, audio: np.ndarray) -> tuple[np.ndarray, list[int]]:
     return np.concatenate([p.audio for p in played]), hits
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("since", "hit"), [(FOREVER - 100, 2**31 - 2), (FOREVER, 2**31 - 1), (FOREVER, -5)]
 )

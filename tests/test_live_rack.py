@@ -134,6 +134,7 @@ def test_knobs_are_turned_from_the_beginning(folders):
         made([folders / "first"], knobs={"osc1.frq": 3.0})
 
 
+@pytest.mark.slow
 def test_an_engine_that_takes_over_hears_no_hit_twice_and_misses_none(random_model):
     """The switch lies between an onset and its voice, in the middle of a ringing."""
     stroke = SnareDrum(sample_rate=RATE).strike(0.8, seed=0)

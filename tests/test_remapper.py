@@ -177,6 +177,7 @@ def test_a_running_normaliser_follows_what_is_played(model, groove, heard):
         np.testing.assert_allclose(features, wanted, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_many_voices_wait_at_once(model):
     """A window of 2048 samples and onsets 160 samples apart: 12 voices wait."""
     long = replace(model, features=OnsetFeatures(RATE, 2048))

@@ -297,6 +297,7 @@ def test_the_published_loss_and_its_gradients(golden, precision, tolerance):
                 assert error < tolerance * np.abs(wanted[row]).max(), (preset, row)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [44_100, 48_000])
 def test_hits_as_close_as_they_may_be_play_the_same_in_any_blocks(rate, error_db):
     """The second of two hits may fall anywhere in a sub-block, and in its fade."""
