@@ -21,7 +21,7 @@ MIN_OTHERS = 8
 FLOOR_STEP_DB, HIGHEST_FLOOR_DB = 5.0, -50.0
 """Steps in which the detector's floor is raised, and its end: then it is no noise."""
 
-SILENCE_S = 0.1
+MIN_ROOM_S, START_S = 1.0, 0.1
 
 
 def learn_bleed(model: Model, audio: np.ndarray) -> tuple[Model, int]:
@@ -65,26 +65,31 @@ def learn_bleed(model: Model, audio: np.ndarray) -> tuple[Model, int]:
 def learn_room(model: Model, audio: np.ndarray) -> tuple[Model, float]:
     """The model with a floor under which the room's noise is no hit, and the floor.
 
-    audio: [T] the room while no one plays. Noise is tracked anyway; the floor counts
-    before the detector has heard enough of it, as where a noise gate opens. It is
-    raised from the model's, in steps, until the detector hears no hit in the room nor
-    where the room begins after silence. ValueError where that takes more than -50 dB:
-    someone plays.
+    audio: [T] the room while no one plays, a second or more. Noise that is always
+    there is tracked, and needs no floor, which would hide soft hits as well; what comes
+    and goes, as through a noise gate, does. The floor is raised from the usual one, in
+    steps, until the detector hears no hit. ValueError where that takes more than
+    -50 dBFS: someone plays.
     """
     name = "onset.floor"
-    rate, settings = model.sample_rate, dict(model.onset)
-    highest = min(HIGHEST_FLOOR_DB, detector_specs(model.hears)[name].hi)
-    silence = np.zeros(round(SILENCE_S * rate), np.float32)
-    heard = _trimmed(model, audio)
-    middle = len(heard) // 2
-    room = np.concatenate([heard, silence, heard[middle:], silence, heard[:middle]])
+    rate, spec = model.sample_rate, detector_specs(model.hears)[name]
+    if len(audio) < MIN_ROOM_S * rate:
+        raise ValueError(
+            f"the room is {len(audio) / rate:.2f} s long; to learn its noise takes "
+            f"{MIN_ROOM_S:g} s"
+        )
+    settings = model.onset | {name: min(spec.default, model.onset[name])}
+    trim = model.play.get("trim", PLAY_SPECS["trim"].default)
+    highest = min(HIGHEST_FLOOR_DB + trim, spec.hi)
+    room = _trimmed(model, audio)
     detector = find_detector(model.hears, rate)
-    while len(find_onsets(detector, as_params(settings), room)):
+    begun = START_S * rate  # a recording that begins in noise is no hit either
+    while np.any(find_onsets(detector, as_params(settings), room) >= begun):
         settings[name] += FLOOR_STEP_DB
         if settings[name] > highest:
             raise ValueError(
-                f"the room holds hits, even with {name} at {highest:g} dB: record it "
-                "while no one plays, or lower the input's gain"
+                f"the room holds hits of more than {HIGHEST_FLOOR_DB:g} dBFS: record "
+                "it while no one plays, or lower the input's gain"
             )
     return replace(model, onset=settings), settings[name]
 

@@ -59,8 +59,8 @@ def nothing_heard(path: Path, audio: np.ndarray) -> str:
     if not np.isfinite(peak):
         return f"{path}: no hit found: it is silent"
     return (
-        f"{path}: no hit found (peak level {peak:.1f} dBFS): lower --onset-on or raise "
-        "the level of the recording"
+        f"{path}: no hit found (peak level {peak:.1f} dBFS): raise "
+        "--onset-sensitivity, or with the published detector lower --onset-on"
     )
 
 

@@ -115,11 +115,31 @@ def test_calibration_learns_the_rooms_noise(folder, tmp_path, capsys):
     detector = find_detector(model.hears, RATE)
     sudden = np.concatenate([silence, room])
     assert len(find_onsets(detector, as_params(model.onset), sudden)) > 0
-    floor_db = learn(folder, "--room", room, tmp_path, capsys)["floor_db"]
+    # what is always there is tracked: a floor would only hide soft hits
+    assert learn(folder, "--room", room, tmp_path, capsys)["floor_db"] == -90.0
+    gated = np.concatenate([sudden, sudden])
+    floor_db = learn(folder, "--room", gated, tmp_path, capsys)["floor_db"]
     model = Model.load(folder)
     assert model.onset == Model.load(folder).onset | {"onset.floor": floor_db}
     assert floor_db > -90.0
     assert len(find_onsets(detector, as_params(model.onset), sudden)) == 0
+    # and it comes down again in another room
+    assert learn(folder, "--room", room, tmp_path, capsys)["floor_db"] == -90.0
+
+
+def test_the_level_counts_before_the_room(folder, strokes, tmp_path, capsys):
+    rng = np.random.default_rng(1)
+    write_audio(tmp_path / "ten.wav", strokes / 4, RATE)
+    room = np.float32(10 ** (-60 / 20) * rng.normal(size=2 * RATE))
+    gated = np.concatenate([np.zeros(RATE // 2, np.float32), room])
+    play = ["--play", str(tmp_path / "ten.wav")]
+    both = learn(folder, "--room", gated, tmp_path, capsys, *play)
+    again = learn(folder, "--room", gated, tmp_path, capsys)
+    assert both["floor_db"] == again["floor_db"] > -90.0
+    assert both["trim_db"] > 5
+    status = main(["calibrate", str(folder), "--room", *play])
+    assert status == 2
+    assert "give --room and --bleed a FILE as well" in capsys.readouterr().err
 
 
 def test_a_quiet_room_changes_nothing(folder, tmp_path, capsys):

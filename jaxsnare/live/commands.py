@@ -219,6 +219,15 @@ def run_calibrate(args: argparse.Namespace) -> Answer:
     model = replace(model, onset=model.onset | given_onset(args, model.hears))
     data: dict[str, Any] = {"model": str(folder)}
     said = []
+    if args.play and any(file is LISTEN for file in (args.room, args.bleed)):
+        raise ValueError(
+            f"--play {args.play} holds ten hits: give --room and --bleed a FILE as well"
+        )
+    if args.play or (args.room is None and args.bleed is None):
+        trim = _trim(args, model)
+        model = replace(model, play=model.play | {"trim": trim})
+        data |= {"hits": CALIBRATION_HITS, "trim_db": trim}
+        said.append(f"Trim {trim:+.1f} dB.")
     try:
         if args.room is not None:
             audio = _sound(args, model, args.room, ROOM_S, "let the room be quiet")
@@ -233,11 +242,6 @@ def run_calibrate(args: argparse.Namespace) -> Answer:
             said.append(f"Heard {others} of the others: gate {data['gate']:g}.")
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from None
-    if args.play or not said:
-        trim = _trim(args, model)
-        model = replace(model, play=model.play | {"trim": trim})
-        data |= {"hits": CALIBRATION_HITS, "trim_db": trim}
-        said.append(f"Trim {trim:+.1f} dB.")
     # settings that were only for hearing now are not kept
     stored = Model.load(folder)
     onset = stored.onset | ({FLOOR: model.onset[FLOOR]} if "floor_db" in data else {})
@@ -250,7 +254,7 @@ def _sound(
     args: argparse.Namespace, model: Model, file: Path, seconds: float, words: str
 ) -> np.ndarray:
     """What a file holds, or what the device hears for some seconds."""
-    if file != LISTEN:
+    if file is not LISTEN:
         return read_audio(file, model.sample_rate)
     shape = Shape(model.remapper(args.rate or model.sample_rate), args.block)
     player = _player(argparse.Namespace(**{**vars(args), "play": None}), shape)
@@ -284,7 +288,7 @@ def _trim(args: argparse.Namespace, model: Model) -> float:
     if len(hits) < CALIBRATION_HITS:
         raise ValueError(
             f"heard {plural(len(hits), 'hit')}, calibration takes "
-            f"{CALIBRATION_HITS}: play louder, or lower --onset-on"
+            f"{CALIBRATION_HITS}: play louder, or raise --onset-sensitivity"
         )
     for hit in hits[:CALIBRATION_HITS]:
         calibration.add(hit, trim)
