@@ -324,6 +324,7 @@ ROWS = table() | PALETTE
 DRUMS = [name for name in SHIPPED if name not in ("Snare808", "SimpleDrumSynth")]
 DRUMS += ["Layer", "Chain", "Choice"]
 LONG = ("Snare808", *DRUMS, "Remapper")  # take long to compile
+ONCE = (*PALETTE, *DRUMS[1:])  # not in all lengths of blocks
 IN_TIME = [name for name, row in ROWS.items() if row.time]
 
 
@@ -450,15 +451,17 @@ def value_cases() -> list[Any]:
     """Rows in time and blocks; 112 and 128 differ where there are sub-blocks."""
     slow = [(n, b) for n in IN_TIME for b in (112, 128) if b == 128 or n not in LONG]
     twins = ("Wave saw", "Wave pulse", "Biquad notch", "Shaper tanh", "Shaper fold")
-    twins, once = (*twins, *DRUMS[2:]), (*PALETTE, *DRUMS[1:])
-    return cases(slow + [(n, b) for n in once for b in BLOCKS if b != 7 or n in twins])
+    twins = (*twins, *DRUMS[2:])
+    slow += [(n, b) for n in ONCE for b in BLOCKS if b != 7 or n in twins]
+    return cases(slow, once=(7, 112))
 
 
-def cases(slow: list[tuple[str, int]]) -> list[Any]:
+def cases(slow: list[tuple[str, int]], once: tuple[int, ...]) -> list[Any]:
     return [
         pytest.param(n, b, marks=pytest.mark.slow if (n, b) in slow else ())
         for n in IN_TIME
         for b in BLOCKS
+        if n not in ONCE or b in once
     ]
 
 
@@ -466,9 +469,8 @@ def gradient_cases() -> list[Any]:
     """Rows in time and blocks; all but a few of what compiles for long is slow."""
     long = (*LONG, *PALETTE, "HitDetector", "SimpleDrumSynth")
     long = (*long, "Biquad lowpass associative")
-    drums = DRUMS[1:]  # of these, sub-blocks and a rest only
     slow = [(n, b) for n in IN_TIME for b in BLOCKS if n in long or b != 7]
-    return [c for c in cases(slow) if c.values[0] not in drums or c.values[1] == 112]
+    return cases(slow, once=(112,))
 
 
 IN_DB = (".level", ".threshold", ".fast", ".slow", ".past", ".mask")
