@@ -102,7 +102,7 @@ def main() -> None:
         if p.drum not in hits:
             hits[p.drum] = other_hits(data, p, rate)
         alone = model_of(hits[p.drum], rate, folds[p.drum]["settings"])
-        bleed = np.concatenate(bleed_to_learn(data, p)).astype(np.float32)
+        bleed = np.concatenate(bleed_to_learn(data, p, rate)).astype(np.float32)
         knowing, _ = learn_bleed(alone, bleed)
         for name, model in (("hits alone", alone), ("calibrated", knowing)):
             scores = judge_groove(model, audio, p, rate)

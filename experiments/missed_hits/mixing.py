@@ -8,6 +8,7 @@ learned from; for a groove that came with bleed, all but what it was made of.
 import csv
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -19,31 +20,46 @@ DISTRACTORS = ("hihat_in_snare_mic", "kick_in_snare_mic")
 HALVES = (0, 1)
 BEFORE_MS = 10.0
 """A sound is cut this long before its event."""
+ASYNCHRONY_MS = 10.0
+"""Most that two limbs which strike together are apart."""
 
 
-def distractor(data: Path, name: str) -> tuple[np.ndarray, int, list[dict[str, str]]]:
-    """Audio, rate, and the rows of its events."""
+def distractor(data: Path, name: str) -> tuple[list[str], list[np.ndarray]]:
+    """The sources of its events and their sounds; what is before the first has none."""
     audio, rate = read_audio_native(data / "distractors" / f"{name}.flac")
     with open(data / "distractors" / f"{name}.csv", newline="") as file:
-        return audio, rate, list(csv.DictReader(file))
-
-
-def half(data: Path, name: str, which: int) -> np.ndarray:
-    """The first or the second half of a distractor's events."""
-    audio, rate, rows = distractor(data, name)
-    at = int(rows[len(rows) // 2]["sample"]) - round(BEFORE_MS * rate / 1000)
-    return audio[at:] if which else audio[:at]
-
-
-def without(data: Path, name: str, sources: set[str]) -> np.ndarray:
-    """A distractor with silence for the events of some sources."""
-    audio, rate, rows = distractor(data, name)
+        rows = list(csv.DictReader(file))
     before = round(BEFORE_MS * rate / 1000)
-    starts = [max(int(row["sample"]) - before, 0) for row in rows] + [len(audio)]
-    for row, start, end in zip(rows, starts[:-1], starts[1:], strict=True):
-        if row["source"] in sources:
-            audio[start:end] = 0.0
-    return audio
+    starts = [max(int(row["sample"]) - before, 0) for row in rows]
+    return ["", *(row["source"] for row in rows)], np.split(audio, starts)
+
+
+def half(data: Path, name: str, which: int) -> list[np.ndarray]:
+    """The first or the second half of a distractor's events."""
+    _, sounds = distractor(data, name)
+    first = 1 + (len(sounds) - 1) // 2
+    return sounds[first:] if which else sounds[:first]
+
+
+def without(data: Path, name: str, used: set[str]) -> list[np.ndarray]:
+    """A distractor's events, with silence for those of some sources."""
+    events = zip(*distractor(data, name), strict=True)
+    return [0 * sound if source in used else sound for source, sound in events]
+
+
+def together(
+    hihats: list[np.ndarray], kicks: list[np.ndarray], rate: int
+) -> np.ndarray:
+    """Every hi-hat over a kick, up to ASYNCHRONY_MS before or after it."""
+    most, rng = round(ASYNCHRONY_MS * rate / 1000), np.random.default_rng(0)
+    hihats, kicks = ([s for s in side if s.any()] for side in (hihats, kicks))
+    pairs = []
+    for hihat, kick in zip(hihats, cycle(kicks), strict=False):
+        both = np.zeros(2 * most + max(len(hihat), len(kick)), np.float32)
+        both[most:][: len(kick)] += kick
+        both[int(rng.integers(2 * most + 1)) :][: len(hihat)] += hihat
+        pairs.append(both)
+    return np.concatenate(pairs)
 
 
 def mixed_grooves(data: Path) -> Iterator[tuple[Performance, int, np.ndarray]]:
@@ -54,20 +70,24 @@ def mixed_grooves(data: Path) -> Iterator[tuple[Performance, int, np.ndarray]]:
             audio, _ = read_audio_native(p.path)
             rng = np.random.default_rng(2 * k + which)
             for name in DISTRACTORS:
-                more = half(data, name, which)
+                more = np.concatenate(half(data, name, which))
                 more = np.roll(more, int(rng.integers(len(more))))
                 audio += np.resize(more, len(audio))
             yield replace(p, condition=f"mixed{which}"), which, audio
 
 
-def bleed_to_learn(data: Path, p: Performance) -> list[np.ndarray]:
-    """Recordings of the others for a groove with bleed or one of `mixed_grooves`."""
+def bleed_to_learn(data: Path, p: Performance, rate: int) -> list[np.ndarray]:
+    """Recordings of the others for a groove with bleed or one of `mixed_grooves`:
+    each alone, and both together."""
     if p.condition.startswith("mixed"):
         other = 1 - int(p.condition[-1])
-        return [half(data, name, other) for name in DISTRACTORS]
-    with open(data / "performances" / f"{p.name}.csv", newline="") as file:
-        used = {row["hit"] for row in csv.DictReader(file) if row["type"] == "bleed"}
-    return [without(data, name, used) for name in DISTRACTORS]
+        sounds = [half(data, name, other) for name in DISTRACTORS]
+    else:
+        with open(data / "performances" / f"{p.name}.csv", newline="") as file:
+            rows = list(csv.DictReader(file))
+        used = {row["hit"] for row in rows if row["type"] == "bleed"}
+        sounds = [without(data, name, used) for name in DISTRACTORS]
+    return [*(np.concatenate(s) for s in sounds), together(*sounds, rate)]
 
 
 GAPS_MS = (30.0, 40.0, 50.0)
