@@ -87,7 +87,8 @@ def bleed_to_learn(data: Path, p: Performance, rate: int) -> list[np.ndarray]:
             rows = list(csv.DictReader(file))
         used = {row["hit"] for row in rows if row["type"] == "bleed"}
         sounds = [without(data, name, used) for name in DISTRACTORS]
-    return [*(np.concatenate(s) for s in sounds), together(*sounds, rate)]
+    hats, kicks = sounds
+    return [*(np.concatenate(s) for s in sounds), together(hats, kicks, rate)]
 
 
 GAPS_MS = (30.0, 40.0, 50.0)
