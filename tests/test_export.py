@@ -61,6 +61,7 @@ def test_a_file_that_is_none_is_said(tmp_path):
         load_stablehlo(tmp_path / "step.npz")
 
 
+@pytest.mark.slow
 def test_the_command_writes_one_file_or_none(
     random_model, tmp_path, capsys, monkeypatch
 ):

@@ -107,6 +107,7 @@ def together():
     return fit([0, 1, 2])[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("m", [0, 1, 2])
 def test_together_is_as_one_by_one(together, m):
     seen = []
@@ -227,6 +228,7 @@ def test_a_state_that_cannot_be_written_is_one_line(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["fit"]
 
 
+@pytest.mark.slow
 def test_direct_optimisation_finds_what_can_be_reached():
     """Every hit by itself: wanted are features of known values within the damping."""
     rng = np.random.default_rng(0)

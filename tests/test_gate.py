@@ -196,6 +196,7 @@ def hat_and_strokes(strokes_ms, hat_ms, seconds=0.6):
     return audio
 
 
+@pytest.mark.slow
 def test_a_saved_gate_is_the_same_and_what_it_refuses_starts_no_voice(
     gated, with_others
 ):

@@ -51,6 +51,7 @@ def blocks_of(audio):
     return audio[: len(audio) // BLOCK * BLOCK].reshape(-1, BLOCK)
 
 
+@pytest.mark.slow
 def test_a_model_of_the_same_shapes_shares_the_engine(rack, folders):
     rack.controls.set_many({"mix": 0.5, "osc1.freq": 300.0})
     number = rack.add(folders / "like it")

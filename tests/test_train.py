@@ -136,6 +136,7 @@ def test_an_interrupted_training_keeps_what_it_has(hits):
     assert record["best"]["epoch"] <= 2
 
 
+@pytest.mark.slow
 def test_a_padded_batch_is_the_mean_over_its_examples():
     """Loss and gradient of 5 examples in a batch of 8, against one at a time."""
     specs = SYNTH.specs
