@@ -28,7 +28,8 @@ from jaxsnare.detector import DETECTORS, detector_specs
 from jaxsnare.dsp.noise import SeededNoise
 from jaxsnare.features import TargetFeatures
 from jaxsnare.interrupt import patient_ctrl_c
-from jaxsnare.model import Model, check_destination
+from jaxsnare.model import Model
+from jaxsnare.model_files import check_destination
 from jaxsnare.onset import pre_roll_samples
 from jaxsnare.params import ParamSet, as_params
 from jaxsnare.presets import Preset, parse_preset, read_preset, usual_preset

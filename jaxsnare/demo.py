@@ -20,7 +20,7 @@ from jaxsnare.commands import (
     train_with_bar,
 )
 from jaxsnare.drummer import Performance, groove, practice
-from jaxsnare.model import put_in_place
+from jaxsnare.model_files import put_in_place
 from jaxsnare.presets import read_preset, usual_preset
 from jaxsnare.synths import find_synth
 from jaxsnare.terminal import (

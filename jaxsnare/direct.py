@@ -100,10 +100,10 @@ def reach_many(
     check_jobs(jobs, synth)
     mapping = make_mapping("linear", 1, len(synth.specs))  # of which none is made
     problem = Problem(synth, synth.specs, mapping, TargetFeatures(synth.sample_rate))
-    about = describe(jobs, synth) | {"direct": asdict(settings)}
-    saved = None if state is None else Saved(state, about)
-    if saved:
-        _ = saved.step
+    saved = None
+    if state is not None:
+        saved = Saved(state, describe(jobs, synth) | {"direct": asdict(settings)})
+        saved.check()
     with patient_ctrl_c() as stop_if_asked:
         lessons = prepare(problem, jobs)
         chosen = [

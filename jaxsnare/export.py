@@ -7,6 +7,7 @@ import secrets
 import warnings
 import zipfile
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -79,13 +80,11 @@ def save_stablehlo(model: Model, path: str | Path, block: int = 64) -> None:
     Raises ValueError for a block length that no engine plays, and where flatbuffers
     is not installed.
     """
-    try:
-        import flatbuffers  # noqa: F401
-    except ImportError:
+    if find_spec("flatbuffers") is None:
         raise ValueError(
             "StableHLO is written with flatbuffers, which is not installed: "
             'pip install "jaxsnare[stablehlo]"'
-        ) from None
+        )
     engine = Engine(model.remapper(), model.params(), block)
     start = engine.vector, engine.start, np.zeros(block, np.float32)
     program = jax.export.export(jax.jit(engine.step))(*start)

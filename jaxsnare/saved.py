@@ -85,6 +85,10 @@ class Saved:
             )
         return jax.tree.unflatten(structure, arrays)
 
+    def check(self) -> None:
+        """ValueError for the state of another computation, naming the difference."""
+        self._newest()
+
     @property
     def step(self) -> int | None:
         """The step after which the newest undamaged state was kept; as of `load`."""

@@ -31,6 +31,7 @@ from jaxsnare.interrupt import patient_ctrl_c
 from jaxsnare.losses import difference_weights
 from jaxsnare.mapping import MapParams, Mapping, make_mapping
 from jaxsnare.model import Model
+from jaxsnare.model_files import synth_record
 from jaxsnare.onset import find_onsets, pre_roll_samples
 from jaxsnare.params import as_params, unknown
 from jaxsnare.presets import Preset
@@ -228,7 +229,7 @@ def fit_many(
     models = Models(problem, len(jobs), mesh)
     saved = None if state is None else saved_state(jobs, synth, state)
     if saved:
-        _ = saved.step  # another training's is refused before any work
+        saved.check()  # another training's is refused before any work
 
     with patient_ctrl_c() as stop_if_asked:
         lessons = prepare(problem, jobs)
@@ -277,7 +278,7 @@ def saved_state(jobs: Sequence[Job], synth: Synth, folder: str | Path) -> Saved:
 def describe(jobs: Sequence[Job], synth: Synth) -> dict[str, Any]:
     """All that the result of jobs depends on, as plain values."""
     return {
-        "synth": {"name": type(synth).__name__, "sample_rate": synth.sample_rate},
+        "synth": synth_record(synth),
         "models": [
             {
                 "recipe": asdict(job.recipe),

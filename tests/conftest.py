@@ -2,11 +2,14 @@
 
 import os
 import platform
+import signal
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from fake_sound import api as api
+from fake_sound import sound as sound
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -19,6 +22,9 @@ for setting, value in {
 }.items():
     os.environ[setting.upper()] = str(value)
     jax.config.update(setting, value)
+# Background jobs ignore Ctrl-C, and so would the processes that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from functools import cache, partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -112,8 +113,9 @@ def test_combinations_in_a_file(tmp_path, monkeypatch):
     assert stack(RATE).specs.names[-1] == "high.tanh.in_gain"
     with pytest.raises(ValueError, match="Alone: a combination has two parts or more"):
         layer("Alone", a=Snare808)
+    no_effect: Any = SimpleDrumSynth
     with pytest.raises(ValueError, match="Wet: room is no class of a Effect"):
-        chain("Wet", Snare808, room=SimpleDrumSynth)  # type: ignore[arg-type]
+        chain("Wet", Snare808, room=no_effect)
 
 
 # models that take turns

@@ -80,7 +80,10 @@ def make(chosen, seeds=(0, 1, 2)):
                 rng.normal(0, 3, (count, 7)).astype(np.float32),
             )
         )
-    stack = lambda *a: np.stack(a)  # noqa: E731
+
+    def stack(*arrays):
+        return np.stack(arrays)
+
     keys = [jax.random.key(seeds[m]) for m in chosen]
     weights = jax.tree.map(stack, *[PROBLEM.mapping.init(key) for key in keys])
     sets = (

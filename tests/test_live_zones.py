@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_live_stream import BLOCK, Doubler, call, sound  # noqa: F401
-from test_live_stream import api as api
+from fake_sound import BLOCK, Doubler, call
 
 from jaxsnare.drummer import SnareDrum
 from jaxsnare.live.commands import _zones
@@ -34,7 +33,7 @@ def zones(*factors) -> Any:
     return Zones(engines)
 
 
-def test_each_zone_hears_its_channel(sound):  # noqa: F811
+def test_each_zone_hears_its_channel(sound):
     player = Player(zones(2.0, 3.0), input=0, output=1, zones=(4, 2))
     assert player.engine.remapper.latency == 203  # the latest
     x = np.arange(4.0 * BLOCK).reshape(BLOCK, 4) / 100
@@ -52,7 +51,7 @@ def test_each_zone_hears_its_channel(sound):  # noqa: F811
         Player(zones(2.0, 3.0), input=0, output=1, zones=(4, 9))
 
 
-def test_zones_play_through_one_card(sound):  # noqa: F811
+def test_zones_play_through_one_card(sound):
     player = Player(zones(2.0, 3.0), input=3, output=3, zones=(2, 1))
     x = np.linspace(0, 0.1, 2 * BLOCK).reshape(BLOCK, 2)
     out = call(player, x)

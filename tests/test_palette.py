@@ -482,17 +482,17 @@ def test_a_pitch_out_of_a_combs_range_has_no_gradient():
 
 
 @pytest.mark.parametrize(
-    ("make", "message"),
+    ("kind", "settings", "message"),
     [
-        (lambda: Wave("sine", RATE), "'saw', 'pulse' or 'triangle', got 'sine'"),  # type: ignore
-        (lambda: StateVariable("peak", RATE), "one of lowpass, .*, got 'peak'"),  # type: ignore
-        (lambda: Shaper("fuzz"), "one of tanh, clip, fold, got 'fuzz'"),  # type: ignore
-        (lambda: Bands(0, RATE), "at least one band, got 0"),
-        (lambda: Resonators(0, RATE), "at least one resonator, got 0"),
-        (lambda: Comb(RATE, 900.0, 100.0), "900..100 Hz; allowed: a rising range"),
-        (lambda: Room(RATE, 9.0), "room size is 9; allowed: 0.25..4"),
+        (Wave, ("sine", RATE), "'saw', 'pulse' or 'triangle', got 'sine'"),
+        (StateVariable, ("peak", RATE), "one of lowpass, .*, got 'peak'"),
+        (Shaper, ("fuzz",), "one of tanh, clip, fold, got 'fuzz'"),
+        (Bands, (0, RATE), "at least one band, got 0"),
+        (Resonators, (0, RATE), "at least one resonator, got 0"),
+        (Comb, (RATE, 900.0, 100.0), "900..100 Hz; allowed: a rising range"),
+        (Room, (RATE, 9.0), "room size is 9; allowed: 0.25..4"),
     ],
 )
-def test_bad_configs_are_named(make, message):
+def test_bad_configs_are_named(kind, settings, message):
     with pytest.raises(ValueError, match=message):
-        make()
+        kind(*settings)

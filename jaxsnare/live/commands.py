@@ -25,7 +25,8 @@ from jaxsnare.live.recorder import Recorder
 from jaxsnare.live.session import CALIBRATION_HITS, ENDS, POLL_S, Calibration, Session
 from jaxsnare.live.stream import Player, leave
 from jaxsnare.live.zones import ZoneRack
-from jaxsnare.model import Model, check_destination
+from jaxsnare.model import Model
+from jaxsnare.model_files import check_destination
 from jaxsnare.options import LISTEN
 from jaxsnare.presets import read_preset
 from jaxsnare.remapper import PLAY_SPECS

@@ -169,7 +169,7 @@ def load_synth(file: SynthFile, name: str) -> type[Synth]:
     if kind.__name__ != name:
         raise ValueError(f"{file.path}: {name} is called {kind.__name__} as well")
     check_contract(kind, path)
-    copyreg.pickle(kind, _reduce)  # type: ignore[arg-type]
+    copyreg.pickle(kind, _reduce)
     return kind
 
 
