@@ -33,6 +33,7 @@ from jaxsnare.model_files import check_destination
 from jaxsnare.onset import pre_roll_samples
 from jaxsnare.params import ParamSet, as_params
 from jaxsnare.presets import Preset, parse_preset, read_preset, usual_preset
+from jaxsnare.recipe import Recipe
 from jaxsnare.remapper import PLAY_SPECS, Remapped, remap
 from jaxsnare.report import FULL_NAMES, save_report
 from jaxsnare.synths import Synth, find_synth, render
@@ -49,7 +50,7 @@ from jaxsnare.terminal import (
     progress_bar,
     table,
 )
-from jaxsnare.train import Job, Recipe, Training, listen, saved_state, train
+from jaxsnare.train import Job, Training, listen, saved_state, train
 
 SHOWN_HITS = 32  # of a folder of hits, in the report
 TARGET = TargetFeatures(48_000)  # for names and units, which hold at any rate

@@ -22,6 +22,7 @@ from jaxsnare.commands import (
 from jaxsnare.drummer import Performance, groove, practice
 from jaxsnare.model_files import put_in_place
 from jaxsnare.presets import read_preset, usual_preset
+from jaxsnare.recipe import Recipe
 from jaxsnare.synths import find_synth
 from jaxsnare.terminal import (
     Answer,
@@ -31,7 +32,7 @@ from jaxsnare.terminal import (
     progress_bar,
     table,
 )
-from jaxsnare.train import Recipe, listen
+from jaxsnare.train import listen
 
 SAMPLE_RATE = 48_000
 MIX = 0.5

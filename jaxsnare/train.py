@@ -2,10 +2,10 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,83 +29,15 @@ from jaxsnare.fitting import (
 from jaxsnare.gate import examples_of, no_examples
 from jaxsnare.interrupt import patient_ctrl_c
 from jaxsnare.losses import difference_weights
-from jaxsnare.mapping import MapParams, Mapping, make_mapping
+from jaxsnare.mapping import MapParams
 from jaxsnare.model import Model
 from jaxsnare.model_files import synth_record
 from jaxsnare.onset import find_onsets, pre_roll_samples
-from jaxsnare.params import as_params, unknown
+from jaxsnare.params import as_params
 from jaxsnare.presets import Preset
+from jaxsnare.recipe import Recipe
 from jaxsnare.saved import Saved
 from jaxsnare.synths import Synth
-
-LEARNING_RATES = {"linear": 5e-3}
-DEFAULT_LEARNING_RATE = 5e-4
-RECIPES: dict[str, dict[str, Any]] = {
-    "usual": {},
-    "published": {"weights": "none", "reference": "median_loudness"},
-}
-"""What recipes do otherwise than `Recipe()`, by name."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How to train; `Recipe.named("published")` is how it was published.
-
-    window: samples that a hit is measured on. learning_rate: of Adam; None: the
-    published one of the mapping. It is halved after `patience` epochs without a better
-    validation loss. weights: "balanced" makes every feature count by its range over
-    the training hits, "none" is the published loss. reference: the rule that picks
-    the reference hit. hidden: widths of the hidden layers, None for the mapping's.
-    """
-
-    mapping: str = "mlp"
-    window: int = 256
-    epochs: int = 250
-    batch: int = 16
-    learning_rate: float | None = None
-    patience: int = 20
-    weights: Literal["balanced", "none"] = "balanced"
-    reference: Literal["median_vector", "median_loudness"] = "median_vector"
-    seed: int = 0
-    hidden: tuple[int, ...] | None = None
-    activation: str = "relu"
-
-    def __post_init__(self) -> None:
-        self.make_mapping(1, 1)
-        for name, least in (("epochs", 1), ("batch", 1), ("patience", 1), ("seed", 0)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < least:
-                raise ValueError(
-                    f"{name} is {value!r}; allowed: whole numbers from {least} on"
-                )
-        if not isinstance(self.window, int) or not 32 <= self.window <= 8192:
-            raise ValueError(f"window is {self.window} samples, allowed is 32..8192")
-        if self.learning_rate is not None and not 0 < self.learning_rate < 1:
-            raise ValueError(f"learning rate is {self.learning_rate}, allowed is 0..1")
-        for name, choices in (
-            ("weights", ("balanced", "none")),
-            ("reference", ("median_vector", "median_loudness")),
-        ):
-            if getattr(self, name) not in choices:
-                raise ValueError(unknown(name, getattr(self, name), choices))
-
-    @classmethod
-    def named(cls, name: str, **settings: Any) -> "Recipe":
-        """A recipe of RECIPES, but for the settings given."""
-        if name not in RECIPES:
-            raise ValueError(unknown("recipe", name, list(RECIPES)))
-        return cls(**RECIPES[name] | settings)
-
-    def make_mapping(self, inputs: int, outputs: int) -> Mapping:
-        """The network; ValueError for what cannot be one."""
-        return make_mapping(self.mapping, inputs, outputs, self.hidden, self.activation)
-
-    @property
-    def start_rate(self) -> float:
-        """The learning rate of the first epoch."""
-        if self.learning_rate is not None:
-            return self.learning_rate
-        return LEARNING_RATES.get(self.mapping, DEFAULT_LEARNING_RATE)
 
 
 @dataclass(frozen=True)
@@ -114,7 +46,7 @@ class Job:
 
     hits: Hits
     preset: Preset
-    recipe: Recipe = Recipe()
+    recipe: Recipe = field(default_factory=Recipe)
 
 
 @dataclass(frozen=True)

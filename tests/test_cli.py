@@ -24,8 +24,9 @@ from jaxsnare.detector import HIT_SPECS, HitDetector
 from jaxsnare.drummer import SnareDrum, practice
 from jaxsnare.onset import ONSET_SPECS, OnsetDetector, find_onsets
 from jaxsnare.presets import read_preset
+from jaxsnare.recipe import Recipe
 from jaxsnare.remapper import PLAY_SPECS
-from jaxsnare.train import Job, Recipe, listen, saved_state
+from jaxsnare.train import Job, listen, saved_state
 
 ROOT = Path(__file__).resolve().parents[1]
 RATE = 48_000

@@ -11,9 +11,10 @@ from jaxsnare.check import check
 from jaxsnare.live.engine import Engine
 from jaxsnare.model import Model
 from jaxsnare.presets import read_preset
+from jaxsnare.recipe import Recipe
 from jaxsnare.remapper import remap
 from jaxsnare.synths import find_synth, render
-from jaxsnare.train import Recipe, listen, train
+from jaxsnare.train import listen, train
 
 PAGE = Path(__file__).parents[1] / "docs" / "compose-a-synth.md"
 SYNTH, COMBINED = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)

@@ -20,8 +20,9 @@ from jaxsnare.fitting import (
 )
 from jaxsnare.mapping import MapParams, make_mapping
 from jaxsnare.presets import read_preset
+from jaxsnare.recipe import Recipe
 from jaxsnare.synths import Snare808
-from jaxsnare.train import Recipe, listen, train
+from jaxsnare.train import listen, train
 
 RATE = 44_100
 SYNTH = Snare808(sample_rate=RATE)

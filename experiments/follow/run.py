@@ -18,9 +18,10 @@ import numpy as np
 
 from jaxsnare.audio import read_audio_native, write_audio
 from jaxsnare.presets import read_preset
+from jaxsnare.recipe import RECIPES, Recipe
 from jaxsnare.remapper import remap
 from jaxsnare.synths import Snare808
-from jaxsnare.train import RECIPES, Recipe, Training, listen, train
+from jaxsnare.train import Training, listen, train
 
 KINDS = ("groove", "crescendo")
 RATE = 44_100

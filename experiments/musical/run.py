@@ -30,10 +30,11 @@ from jaxsnare.features import TargetFeatures
 from jaxsnare.model import Model
 from jaxsnare.onset import ONSET_SPECS
 from jaxsnare.presets import read_preset
+from jaxsnare.recipe import Recipe
 from jaxsnare.remapper import Remapped, remap
 from jaxsnare.report import FULL_NAMES
 from jaxsnare.synths import Snare808
-from jaxsnare.train import Job, Recipe, fit_many, listen
+from jaxsnare.train import Job, fit_many, listen
 
 RATE = 44_100
 PRESETS = ("808_snare_1", "808_snare_2", "808_snare_3")

@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from jaxsnare.presets import read_preset
+from jaxsnare.recipe import RECIPES, Recipe
 from jaxsnare.synths import Snare808
-from jaxsnare.train import RECIPES, Recipe, listen, train
+from jaxsnare.train import listen, train
 
 RATE = 44_100
 
