@@ -1,8 +1,8 @@
 """The command line: what can be typed, and how it fails.
 
-What can be given is declared in `options`. What the commands do is in `commands`,
-`listings`, `export`, `demo` and `live.commands`, which are imported when a command
-runs.
+What can be given is declared in `options` and `live.options`. What the commands do is
+in `commands`, `listings`, `design`, `export`, `demo` and `live.commands`, which are
+imported when a command runs.
 """
 
 import argparse
@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxsnare import options
+from jaxsnare.arguments import Parser
+from jaxsnare.live import options as live_options
 
 OK, FAILED, INTERRUPTED = 0, 2, 130
 STARTED = time.monotonic()
@@ -25,7 +27,7 @@ STARTED = time.monotonic()
 class _Command(NamedTuple):
     module: str  # of jaxsnare, with the function run_<command>
     words: str
-    declare: Callable[[options.Parser], None]  # its options
+    declare: Callable[[Parser], None]  # its options
     example: str = ""
 
 
@@ -62,16 +64,16 @@ COMMANDS = {
     "live": _Command(
         "live.commands",
         "play from the microphone: the synth answers every hit",
-        options.live,
+        live_options.live,
         "my_snare --record take1 --sensitivity 1.5",
     ),
     "calibrate": _Command(
         "live.commands",
         "learn the microphone's level from ten hits, or the room, or what bleeds",
-        options.calibrate,
+        live_options.calibrate,
         "my_snare",
     ),
-    "devices": _Command("live.commands", "the sound devices", options.nothing),
+    "devices": _Command("live.commands", "the sound devices", live_options.devices),
     "render": _Command(
         "commands",
         "one hit of a synth as a file",
@@ -129,7 +131,7 @@ COMMANDS = {
 
 def _parse(argv: list[str]) -> argparse.Namespace | None:
     """The command and its options; None if there is nothing but to print the help."""
-    parser = options.Parser(
+    parser = Parser(
         prog="jaxsnare",
         description="A synth that follows a drummer. Begin with: jaxsnare demo",
         epilog="jaxsnare COMMAND --help tells the options of a command.",

@@ -1,161 +1,24 @@
-"""The options of every command, declared when the command is named.
-
-Ranges, units, defaults and words come from where a parameter is declared.
-"""
+"""The options of the commands that need no sound device, declared when one is named."""
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any
 
-if TYPE_CHECKING:
-    from jaxsnare.params import ParamSet
-
-
-class Parser(argparse.ArgumentParser):
-    """Complains with a ValueError, so that every error is one line."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
-        super().__init__(allow_abbrev=False, **kwargs)
-
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(f"{message} (see {self.prog} --help)")
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
-
-
-def _range(
-    parser: Any,
-    flag: str,
-    words: str,
-    lo: float,
-    hi: float,
-    unit: str = "",
-    default: float | None = None,
-    usual: str = "",
-) -> None:
-    """An option for a number from lo to hi; whole, if these are.
-
-    usual: what help says of the default where it is None.
-    """
-    reach = f"{lo:.10g} to {hi:.10g} {unit}".rstrip()
-    is_whole = isinstance(lo, int)
-
-    def parse(text: str) -> float:
-        value = _number(text)
-        if not lo <= value <= hi or (is_whole and value != int(value)):
-            allowed = f"whole numbers from {reach}" if is_whole else reach
-            raise argparse.ArgumentTypeError(f"{text!r}; allowed: {allowed}")
-        return int(value) if is_whole else value
-
-    parser.add_argument(
-        flag,
-        type=parse,
-        default=default,
-        metavar=unit or "N",
-        help=f"{words}; {reach} (default {usual or default})",
-    )
-
-
-def assignment(text: str) -> tuple[str, float]:
-    """NAME=VALUE, as the type of an option."""
-    name, equals, value = text.partition("=")
-    if not (name and equals):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not NAME=VALUE, as in osc1.freq=200"
-        )
-    return name, _number(value)
-
-
-def _knobs(parser: Parser, title: str, specs: "ParamSet", default: str = "") -> None:
-    """An option for every parameter of a set: onset.fast_up is --onset-fast-up."""
-    group = parser.add_argument_group(title)
-    for spec in specs:
-        usual = default or f"{spec.default:.4g}"
-        reach = f"{spec.lo:g} to {spec.hi:g} {spec.unit}".rstrip()
-        group.add_argument(
-            "--" + spec.name.replace(".", "-").replace("_", "-"),
-            dest=spec.name,
-            type=_number,
-            metavar=spec.unit or "X",
-            help=f"{spec.about}; {reach} (default {usual})",
-        )
-
-
-def _hearing(parser: Parser) -> None:
-    """Which detector hears the hits, and its settings."""
-    from jaxsnare.detector import DETECTORS
-
-    usual, *_ = DETECTORS
-    parser.add_argument(
-        "--detector",
-        choices=tuple(DETECTORS),
-        default=usual,
-        help="adaptive: hears soft hits at any input level; published: that of the "
-        f"published system (default {usual})",
-    )
-    _hearing_knobs(parser)
-
-
-def _hearing_knobs(parser: Parser, default: str = "") -> None:
-    """The settings of all detectors; those that share a name share an option."""
-    from jaxsnare.detector import HIT_SPECS
-    from jaxsnare.onset import ONSET_SPECS
-    from jaxsnare.params import ParamSet
-
-    _knobs(parser, "hearing hits", HIT_SPECS, default)
-    others = ParamSet(tuple(s for s in ONSET_SPECS if s.name not in HIT_SPECS.names))
-    title = "hearing hits with the published detector (which has on, wait, floor too)"
-    _knobs(parser, title, others, default)
-
-
-def _synth_option(parser: Any, default: str | None = "Snare808", words="") -> None:
-    usual = words or f"(default {default})"
-    parser.add_argument(
-        "--synth",
-        default=default,
-        metavar="NAME|FILE.py:NAME",
-        help=f"one of jaxsnare synths, or a file of yours and the class in it {usual}",
-    )
-
-
-def _synth_options(parser: Parser) -> None:
-    _synth_option(parser)
-    parser.add_argument(
-        "--preset",
-        metavar="NAME|FILE",
-        help="one of jaxsnare presets, 'default', or a .json file "
-        "(default 808_snare_1; of another synth: default)",
-    )
-    _set_option(parser)
-
-
-SET_WORDS = (
-    "change a parameter of the preset, in its unit, as in osc1.freq=200; may come more "
-    "than once; for names and ranges see jaxsnare synths"
+from jaxsnare.arguments import (
+    Parser,
+    assignment,
+    hearing,
+    hearing_knobs,
+    knobs,
+    number,
+    overwrite,
+    ranged,
+    rate,
+    seed,
+    set_option,
+    synth_option,
+    synth_options,
 )
-
-
-def _set_option(parser: Parser, words: str = SET_WORDS) -> None:
-    parser.add_argument(
-        "--set",
-        action="append",
-        type=assignment,
-        default=[],
-        metavar="NAME=VALUE",
-        help=words,
-    )
-
-
-def _overwrite(parser: Parser) -> None:
-    parser.add_argument(
-        "--overwrite", action="store_true", help="replace what is there already"
-    )
 
 
 def demo(parser: Parser) -> None:
@@ -166,10 +29,10 @@ def demo(parser: Parser) -> None:
         metavar="DIR",
         help="folder to make (default jaxsnare-demo)",
     )
-    _synth_option(parser)
+    synth_option(parser)
     usual = "as many as make a short demo"
-    _range(parser, "--epochs", "passes over the hits", 1, 100_000, usual=usual)
-    _overwrite(parser)
+    ranged(parser, "--epochs", "passes over the hits", 1, 100_000, usual=usual)
+    overwrite(parser)
 
 
 def _inputs(parser: Parser) -> None:
@@ -214,7 +77,7 @@ def _judging(group: Any) -> None:
         help="which hit stands for the drum: the most ordinary in all features, or of "
         "ordinary loudness, as published (default: of the recipe)",
     )
-    _rate(group, usual="that of the first recording if 44100 or 48000, else 48000")
+    rate(group, usual="that of the first recording if 44100 or 48000, else 48000")
 
 
 def train(parser: Parser) -> None:
@@ -224,7 +87,7 @@ def train(parser: Parser) -> None:
     parser.add_argument(
         "--out", type=Path, required=True, metavar="MODEL", help="folder to make"
     )
-    _synth_options(parser)
+    synth_options(parser)
     _damping(parser)
     parser.add_argument(
         "--report",
@@ -232,14 +95,14 @@ def train(parser: Parser) -> None:
         metavar="FILE.png",
         help="where the picture goes (default MODEL/report.png)",
     )
-    _overwrite(parser)
+    overwrite(parser)
     parser.add_argument(
         "--fresh",
         action="store_true",
         help="begin anew where a training that was killed or interrupted could go on "
         "from MODEL.training, which holds its state",
     )
-    _hearing(parser)
+    hearing(parser)
 
     recipe = parser.add_argument_group("training")
     recipe.add_argument(
@@ -248,42 +111,42 @@ def train(parser: Parser) -> None:
         help=f"network: {', '.join(HIDDEN)} (default mlp)",
     )
     window = "what is heard of a hit before it is answered: longer follows better"
-    _range(recipe, "--window", window, 32, 8192, "samples", 256)
-    _range(recipe, "--epochs", "passes over the hits", 1, 100_000, default=250)
-    _range(recipe, "--batch", "hits per step", 1, 4096, default=16)
+    ranged(recipe, "--window", window, 32, 8192, "samples", 256)
+    ranged(recipe, "--epochs", "passes over the hits", 1, 100_000, default=250)
+    ranged(recipe, "--batch", "hits per step", 1, 4096, default=16)
     recipe.add_argument(
         "--learning-rate",
-        type=_number,
+        type=number,
         metavar="X",
         help="of Adam, between 0 and 1 (default 0.0005; linear: 0.005)",
     )
     _judging(recipe)
-    _seed(recipe, "of the split into training and test hits and of the first weights")
+    seed(recipe, "of the split into training and test hits and of the first weights")
 
 
 def reach(parser: Parser) -> None:
     _inputs(parser)
-    _synth_options(parser)
+    synth_options(parser)
     _damping(parser)
-    _hearing(parser)
+    hearing(parser)
     group = parser.add_argument_group("optimisation, by Adam")
-    _range(group, "--steps", "steps", 1, 1_000_000, default=1000)
+    ranged(group, "--steps", "steps", 1, 1_000_000, default=1000)
     group.add_argument(
         "--learning-rate",
-        type=_number,
+        type=number,
         default=5e-3,
         metavar="X",
         help="between 0 and 1 (default 0.005)",
     )
     words = "steps without a better loss before the learning rate is halved"
-    _range(group, "--patience", words, 1, 1_000_000, default=50)
+    ranged(group, "--patience", words, 1, 1_000_000, default=50)
     group.add_argument(
         "--all",
         action="store_true",
         help="all hits, not just the test hits of a training with the same seed",
     )
     _judging(group)
-    _seed(group, "of the split into training and test hits")
+    seed(group, "of the split into training and test hits")
 
 
 def choose(parser: Parser) -> None:
@@ -299,15 +162,7 @@ def choose(parser: Parser) -> None:
     parser.add_argument(
         "--out", type=Path, required=True, metavar="MODEL", help="folder to make"
     )
-    _overwrite(parser)
-
-
-def _rate(parser: Any, default: int | None = None, usual: str = "") -> None:
-    _range(parser, "--rate", "sample rate", 8_000, 192_000, "Hz", default, usual)
-
-
-def _seed(parser: Any, words: str) -> None:
-    _range(parser, "--seed", f"{words}: the same, the same result", 0, 2**31 - 1, "", 0)
+    overwrite(parser)
 
 
 def remap(parser: Parser) -> None:
@@ -322,9 +177,9 @@ def remap(parser: Parser) -> None:
         help="audio file to make, .wav, .flac, .aiff or .ogg: mono, of the input's "
         "sample rate and length",
     )
-    _overwrite(parser)
-    _knobs(parser, "playing", PLAY_SPECS)
-    _set_option(parser)
+    overwrite(parser)
+    knobs(parser, "playing", PLAY_SPECS)
+    set_option(parser)
     parser.add_argument(
         "--running-normaliser",
         action="store_true",
@@ -332,8 +187,8 @@ def remap(parser: Parser) -> None:
         "a drum or a microphone that the model was not trained on",
     )
     block = "worked on at a time: changes the speed, not the sound"
-    _range(parser, "--block", block, 1, 2**20, "samples", 8192)
-    _hearing_knobs(parser, "the model's")
+    ranged(parser, "--block", block, 1, 2**20, "samples", 8192)
+    hearing_knobs(parser, "the model's")
 
 
 def render(parser: Parser) -> None:
@@ -343,16 +198,16 @@ def render(parser: Parser) -> None:
         metavar="OUTPUT",
         help="audio file to make: .wav, .flac, .aiff or .ogg",
     )
-    _synth_options(parser)
-    _range(parser, "--seconds", "length", 0.001, 60.0, "s", 1.0)
-    _rate(parser, 48_000)
-    _seed(parser, "of the noise")
-    _overwrite(parser)
+    synth_options(parser)
+    ranged(parser, "--seconds", "length", 0.001, 60.0, "s", 1.0)
+    rate(parser, 48_000)
+    seed(parser, "of the noise")
+    overwrite(parser)
 
 
 def files(parser: Parser) -> None:
     parser.add_argument("files", nargs="+", metavar="FILE", help="audio files")
-    _hearing(parser)
+    hearing(parser)
 
 
 def onsets(parser: Parser) -> None:
@@ -363,12 +218,12 @@ def onsets(parser: Parser) -> None:
         metavar="FILE.png",
         help="draw the recording, the detection signal, the threshold and the hits",
     )
-    _overwrite(parser)
+    overwrite(parser)
 
 
 def features(parser: Parser) -> None:
     window = "what the onset features are measured on"
-    _range(parser, "--window", window, 32, 8192, "samples", 256)
+    ranged(parser, "--window", window, 32, 8192, "samples", 256)
     files(parser)
 
 
@@ -388,17 +243,17 @@ def export(parser: Parser) -> None:
         help="torchscript: the mapping, as the TorchDrum plugin loads it (.pt, needs "
         "PyTorch); stablehlo: the whole live step (.npz)",
     )
-    _range(parser, "--block", "of the step in StableHLO", 1, 8192, "samples", 64)
-    _overwrite(parser)
+    ranged(parser, "--block", "of the step in StableHLO", 1, 8192, "samples", 64)
+    overwrite(parser)
 
 
 def presets(parser: Parser) -> None:
-    _synth_option(parser, None, "(default all)")
+    synth_option(parser, None, "(default all)")
 
 
 def synths(parser: Parser) -> None:
-    _synth_option(parser, None, "(default all)")
-    _rate(parser, 48_000)
+    synth_option(parser, None, "(default all)")
+    rate(parser, 48_000)
 
 
 def new_synth(parser: Parser) -> None:
@@ -409,7 +264,7 @@ def new_synth(parser: Parser) -> None:
         metavar="FILE.py",
         help="file to make (default: by the name, as in rim_shot.py)",
     )
-    _overwrite(parser)
+    overwrite(parser)
 
 
 def check_synth(parser: Parser) -> None:
@@ -418,16 +273,16 @@ def check_synth(parser: Parser) -> None:
         metavar="FILE.py:NAME",
         help="a file and the class in it, or one of jaxsnare synths",
     )
-    _rate(parser, 48_000)
+    rate(parser, 48_000)
     parser.add_argument(
         "--plot", type=Path, metavar="FILE.png", help="draw what moves what"
     )
-    _overwrite(parser)
+    overwrite(parser)
 
 
 def match(parser: Parser) -> None:
     parser.add_argument("sound", type=Path, metavar="SOUND", help="a single hit")
-    _synth_options(parser)
+    synth_options(parser)
     parser.add_argument(
         "--out", type=Path, metavar="FILE.json", help="preset file to make"
     )
@@ -449,10 +304,10 @@ def match(parser: Parser) -> None:
         help="what counts: stft (multi-resolution spectrograms), features (those of "
         "training), both (default stft)",
     )
-    _range(parser, "--seconds", "of the sound", 0.05, 10.0, "s", 1.0)
-    _rate(parser, usual="that of the sound if 44100 or 48000, else 48000")
-    _seed(parser, "of the candidates")
-    _overwrite(parser)
+    ranged(parser, "--seconds", "of the sound", 0.05, 10.0, "s", 1.0)
+    rate(parser, usual="that of the sound if 44100 or 48000, else 48000")
+    seed(parser, "of the candidates")
+    overwrite(parser)
 
 
 def _block_lengths(text: str) -> tuple[int, ...]:
@@ -469,8 +324,8 @@ def bench(parser: Parser) -> None:
     kinds = ("train", "render", "live")
     parser.add_argument("kind", choices=kinds, help="what to measure")
     words = "time for each measurement"
-    _range(parser, "--seconds", words, 0.1, 3600.0, "s", usual="enough")
-    _synth_option(parser, None, "(default Snare808; render: all)")
+    ranged(parser, "--seconds", words, 0.1, 3600.0, "s", usual="enough")
+    synth_option(parser, None, "(default Snare808; render: all)")
     live = parser.add_argument_group("live")
     live.add_argument(
         "--blocks",
@@ -479,107 +334,10 @@ def bench(parser: Parser) -> None:
         metavar="N,N",
         help="block lengths in samples (default 32,64,128,256)",
     )
-    _range(live, "--rate", "sample rate", 8_000, 192_000, "Hz", 48_000)
+    ranged(live, "--rate", "sample rate", 8_000, 192_000, "Hz", 48_000)
     live.add_argument(
         "--stream",
         action="store_true",
         help="measure through the default sound device as well, and the round trip "
         "of a click if the output leads back to the input",
     )
-
-
-def live(parser: Parser) -> None:
-    from jaxsnare.remapper import PLAY_SPECS
-
-    parser.add_argument(
-        "models",
-        nargs="+",
-        type=Path,
-        metavar="MODEL",
-        help="trained models; while playing, keys switch between them and load more",
-    )
-    _device_options(parser)
-    parser.add_argument(
-        "--zones",
-        metavar="N,N",
-        help="play all models at once, each on an input channel of its own, from 1; "
-        "keys 1 to 9 choose whose knobs are turned",
-    )
-    _range(parser, "--duration", "end after this time", 0.1, 1e6, "s", usual="never")
-    parser.add_argument(
-        "--record",
-        type=Path,
-        metavar="DIR",
-        help="record input, synth and mix there, and a log of every hit",
-    )
-    parser.add_argument(
-        "--format",
-        choices=("wav", "flac"),
-        default="wav",
-        help="of the recording (default wav)",
-    )
-    parser.add_argument(
-        "--running-normaliser",
-        action="store_true",
-        help="judge hits by the range played so far instead of the training hits'",
-    )
-    _knobs(parser, "playing", PLAY_SPECS, "the model's")
-    words = "begin with these knobs: one of jaxsnare presets, or a .json file of yours"
-    parser.add_argument("--preset", metavar="NAME|FILE", help=words)
-    _set_option(
-        parser,
-        "turn a knob from the beginning: a parameter of the synth in its unit "
-        "(osc1.freq=200), how far hits may move it (damping.osc1.freq=0.5), how much a "
-        "feature of a hit counts (scale.RMS=2), or an offset to it (shift.RMS=0.1); "
-        "may come more than once",
-    )
-    _hearing_knobs(parser, "the model's")
-    _overwrite(parser)
-
-
-LISTEN = Path()
-"""The file of who gave an option without one: the microphone."""
-
-
-def calibrate(parser: Parser) -> None:
-    words = "a trained model, in which what is learned is kept"
-    parser.add_argument("models", nargs=1, type=Path, metavar="MODEL", help=words)
-    for flag, words in (
-        ("--room", "learn the room's noise while no one plays"),
-        ("--bleed", "learn how the others sound, who play without the drum"),
-    ):
-        words += ": from a recording, or without FILE from the microphone"
-        parser.add_argument(
-            flag, nargs="?", type=Path, const=LISTEN, metavar="FILE", help=words
-        )
-    _device_options(parser)
-    _hearing_knobs(parser, "the model's")
-
-
-def _device_options(parser: Parser) -> None:
-    for flag, words in (
-        ("--input", "device of the microphone"),
-        ("--output", "device of the speakers"),
-    ):
-        words += ", by name or number: see jaxsnare devices (default: the system's)"
-        parser.add_argument(flag, metavar="DEVICE", help=words)
-    parser.add_argument(
-        "--channels",
-        metavar="N,N",
-        help="input channels, from 1; several are averaged (default 1)",
-    )
-    parser.add_argument(
-        "--out-channels", metavar="N,N", help="output channels, from 1 (default 1,2)"
-    )
-    _range(parser, "--block", "samples the device asks for", 1, 8192, "samples", 64)
-    _rate(parser, None, "the model's")
-    parser.add_argument(
-        "--play",
-        type=Path,
-        metavar="FILE",
-        help="a recording that takes the place of the microphone, in real time",
-    )
-
-
-def nothing(parser: Parser) -> None:
-    pass

@@ -20,6 +20,7 @@ from jaxsnare.cli import STARTED
 from jaxsnare.commands import given, given_onset
 from jaxsnare.live.devices import devices
 from jaxsnare.live.engine import Engine, Hit, Played, Shape, settle
+from jaxsnare.live.options import LISTEN
 from jaxsnare.live.rack import Rack
 from jaxsnare.live.recorder import Recorder
 from jaxsnare.live.session import CALIBRATION_HITS, ENDS, POLL_S, Calibration, Session
@@ -27,7 +28,6 @@ from jaxsnare.live.stream import Player, leave
 from jaxsnare.live.zones import ZoneRack
 from jaxsnare.model import Model
 from jaxsnare.model_files import check_destination
-from jaxsnare.options import LISTEN
 from jaxsnare.presets import read_preset
 from jaxsnare.remapper import PLAY_SPECS
 from jaxsnare.terminal import Answer, duration, note, plural, table
