@@ -134,6 +134,7 @@ def _train(
         rng = np.random.default_rng(0)
         examples = fitting.Examples(
             jnp.asarray(rng.uniform(0, 1, (1, batch, 3)), jnp.float32),
+            jnp.broadcast_to(params.preset, (1, batch, len(specs))),
             jnp.asarray(rng.normal(size=(1, batch, 7)), jnp.float32),
             jnp.ones((1, batch), bool),
         )

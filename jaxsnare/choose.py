@@ -2,7 +2,8 @@
 
 A head and a rim have a model each, and a small classifier hears which was hit. The
 whole is a model like any other: its synth is a `Choice` of the parts' synths, its
-mapping is that of the part that was chosen, all in the step that plays live.
+mapping is that of the part that was chosen, all in the step that plays live. It looks
+at each hit once, whether the parts look again or not.
 """
 
 from collections.abc import Mapping as Named

@@ -115,10 +115,12 @@ def run_train(args: argparse.Namespace) -> Answer:
         args,
         "mapping",
         "window",
+        "second_look",
         "epochs",
         "batch",
         "learning_rate",
         "weights",
+        "targets",
         "reference",
         "seed",
     )
@@ -142,13 +144,16 @@ def run_train(args: argparse.Namespace) -> Answer:
     model.save(out, args.overwrite)
     picture(training, report, f"{out.name}: {type(synth).__name__}")
 
-    ended = f"Trained {plural(record['epochs'], 'epoch')} in {duration(seconds)}"
+    epochs = plural(record["epochs"], "epoch")
+    if again := record.get("second_look"):
+        epochs += f" and {again['epochs']} of the second look"
+    ended = f"Trained {epochs} in {duration(seconds)}"
     if begun:
         ended += f", the first {begun} before"
     if record["interrupted"]:
         ended = (
-            f"Interrupted after {plural(record['epochs'], 'epoch')}: kept the best "
-            "model so far; the same command with --overwrite goes on"
+            f"Interrupted after {epochs}: kept the best model so far; "
+            " the same command with --overwrite goes on"
         )
     else:
         saved.remove()
@@ -261,11 +266,13 @@ def train_with_bar(
 
         def after_epoch(p):
             ended.append(time.monotonic())
+            which = "" if p.look == 1 else " of the second look"
             words = (
-                f"epoch {p.epoch}/{p.epochs}, loss {p.validation_loss:.4f}, "
+                f"epoch {p.epoch}/{p.epochs}{which}, loss {p.validation_loss:.4f}, "
                 f"best {p.best_loss:.4f}"
             )
-            progress(p.epoch, p.epochs, words)
+            done = p.epoch + (p.look - 1) * p.epochs
+            progress(done, p.looks * p.epochs, words)
             pause()
 
         training = train(hits, synth, preset, recipe, after_epoch, state)

@@ -42,7 +42,8 @@ def save_torchscript(model: Model, path: str | Path) -> None:
 
     The file maps onset features [1, 3], normalised to 0..1, to [2, 14]: the damped
     modulation, clipped to -1..1, and the preset in the unit interval. The features of
-    the reference hit, from which the differences count, are subtracted inside.
+    the reference hit, from which the differences count, are subtracted inside. It is
+    the first look of a model that looks twice: the plugin knows no second.
 
     Raises ValueError for a model that the plugin does not know (it plays Snare808,
     from three onset features) and where PyTorch is not installed.

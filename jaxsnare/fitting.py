@@ -22,7 +22,7 @@ from jaxsnare.losses import feature_difference
 from jaxsnare.mapping import MapParams, Mapping, map_features
 from jaxsnare.params import ParamSet
 from jaxsnare.saved import Saved
-from jaxsnare.synths import Synth, render
+from jaxsnare.synths.synth import Synth, play_revised, render
 
 
 def at_once() -> int:
@@ -36,17 +36,32 @@ def at_once() -> int:
 
 @dataclass(frozen=True)
 class Problem:
-    """What is static about a training: the synth, its ranges, the mapping, the ear."""
+    """What is static about a training: the synth, its ranges, the mapping, the ear.
+
+    revised: samples after its trigger at which a voice takes the values of the mapping,
+    if it does not start with them.
+    """
 
     synth: Synth
     specs: ParamSet
     mapping: Mapping
     target: TargetFeatures
+    revised: int | None = None
 
-    def sound_features(self, values: Float[Array, " P"]) -> Float[Array, "7"]:
-        """Target features of a hit with those values, in physical units."""
-        named = self.specs.unpack(values)
-        return self.target(render(self.synth, named, samples=self.target.samples))
+    def sound_features(
+        self, values: Float[Array, " P"], before: Float[Array, " P"] | None = None
+    ) -> Float[Array, "7"]:
+        """Target features of a hit with those values, in physical units.
+
+        before: what it starts with (in the unit interval), where they are revised.
+        """
+        samples = self.target.samples
+        if self.revised is None or before is None:
+            named = self.specs.unpack(values)
+            return self.target(render(self.synth, named, samples=samples))
+        start = self.specs.to_physical(before)
+        sound = play_revised(self.synth, start, values, self.revised, samples)
+        return self.target(sound)
 
 
 class Case(NamedTuple):
@@ -63,6 +78,7 @@ class Examples(NamedTuple):
     """Hits as the training sees them; those that are not used are padding."""
 
     normalised: Float[Array, "N F"]  # onset features
+    before: Float[Array, "N P"]  # what each plays without the mapping, unit interval
     wanted: Float[Array, "N 7"]  # feature differences to the reference hit
     used: Bool[Array, " N"]
 
@@ -89,6 +105,8 @@ class Progress(NamedTuple):
     validation_loss: float
     best_loss: float
     learning_rate: float
+    look: int = 1  # which of the looks at a hit is trained
+    looks: int = 1
 
 
 def each_used(function: Callable[[Any], Any], rows: Any, used: Bool[Array, " R"]):
@@ -121,15 +139,15 @@ def each_used(function: Callable[[Any], Any], rows: Any, used: Bool[Array, " R"]
     return jax.tree.map(mask, out)
 
 
-def _map(problem, weights, cases, normalised):
+def _map(problem, weights, cases, normalised, before):
     """What the hits [M, N, F] of M models become: modulation and values [M, N, P]."""
 
-    def answer(weights, case, x):
-        params = case.params._replace(weights=weights)
+    def answer(weights, case, x, before):
+        params = case.params._replace(weights=weights, preset=before)
         return map_features(problem.mapping, problem.specs, params, x)
 
-    per_hit = jax.vmap(answer, (None, None, 0))
-    return jax.vmap(per_hit)(weights, cases, normalised)
+    per_hit = jax.vmap(answer, (None, None, 0, 0))
+    return jax.vmap(per_hit)(weights, cases, normalised, before)
 
 
 def _sound_losses(problem, cases, examples, values, gradient=False):
@@ -141,8 +159,8 @@ def _sound_losses(problem, cases, examples, values, gradient=False):
     models, hits = examples.used.shape
 
     def loss(values, row):
-        wanted, preset_features, balance = row
-        got = problem.sound_features(values) - preset_features
+        wanted, before, preset_features, balance = row
+        got = problem.sound_features(values, before) - preset_features
         return feature_difference(got, wanted, balance)
 
     def by_hit(a):
@@ -151,6 +169,7 @@ def _sound_losses(problem, cases, examples, values, gradient=False):
 
     fixed = (
         examples.wanted.reshape(-1, examples.wanted.shape[-1]),
+        examples.before.reshape(-1, examples.before.shape[-1]),
         by_hit(cases.preset_features),
         by_hit(cases.balance),
     )
@@ -162,7 +181,7 @@ def _sound_losses(problem, cases, examples, values, gradient=False):
 
 def mean_losses(problem, weights, cases, examples) -> Float[Array, " M"]:
     """Mean loss of each of M models over its examples [M, N]."""
-    values = _map(problem, weights, cases, examples.normalised).values
+    values = _map(problem, weights, cases, examples.normalised, examples.before).values
     return _mean(_sound_losses(problem, cases, examples, values), examples.used)
 
 
@@ -171,7 +190,8 @@ def losses_and_gradients(
 ) -> tuple[Float[Array, " M"], Any]:
     """Mean loss of each of M models over its examples [M, N], and its gradient."""
     values, pull = jax.vjp(
-        lambda w: _map(problem, w, cases, examples.normalised).values, weights
+        lambda w: _map(problem, w, cases, examples.normalised, examples.before).values,
+        weights,
     )
     losses, slopes = _sound_losses(problem, cases, examples, values, gradient=True)
     count = jnp.maximum(jnp.sum(examples.used, axis=1), 1).astype(slopes.dtype)
@@ -261,10 +281,12 @@ def _losses(problem, mesh, *arguments):
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _answers(problem, mesh, *arguments):
-    def answers(weights, cases, normalised, used):
-        hits = _map(problem, weights, cases, normalised)
-        rows = hits.values.reshape(-1, hits.values.shape[-1])
-        features = each_used(problem.sound_features, rows, used.reshape(-1))
+    def answers(weights, cases, normalised, before, used):
+        hits = _map(problem, weights, cases, normalised, before)
+        rows = jax.tree.map(lambda a: a.reshape(-1, a.shape[-1]), (hits.values, before))
+        features = each_used(
+            lambda row: problem.sound_features(*row), rows, used.reshape(-1)
+        )
         return features.reshape(*used.shape, -1), hits.modulation
 
     return _sharded(answers, mesh)(*arguments)
@@ -322,7 +344,11 @@ class Models:
         return jax.tree.map(one, tree)
 
     def answers(
-        self, weights: Any, cases: Case, normalised: list[np.ndarray]
+        self,
+        weights: Any,
+        cases: Case,
+        normalised: list[np.ndarray],
+        before: list[np.ndarray],
     ) -> list[tuple[np.ndarray, np.ndarray]]:
         """Features [N, 7] and modulation [N, P] of the answers to each model's hits."""
         counts = [len(rows) for rows in normalised]
@@ -333,6 +359,7 @@ class Models:
             self.put(weights),
             self.put(cases),
             self.put(_stacked(normalised, used.shape[1])),
+            self.put(_stacked(before, used.shape[1])),
             self.put(used, np.zeros_like),
         )
         features, modulation = self.fetch(found)
@@ -352,13 +379,14 @@ def _used(counts: Sequence[int]) -> np.ndarray:
 
 
 def make_examples(
-    normalised: Sequence[np.ndarray], wanted: Sequence[np.ndarray]
+    normalised: Sequence[np.ndarray],
+    before: Sequence[np.ndarray],
+    wanted: Sequence[np.ndarray],
 ) -> Examples:
-    """Examples of M models, each with hits of its own [N, F] and [N, 7], as one."""
+    """Examples of M models as one, each with hits of its own [N, F], [N, P], [N, 7]."""
     used = _used([len(rows) for rows in wanted])
-    length = used.shape[1]
-    found = _stacked(normalised, length), _stacked(wanted, length), used
-    return Examples(*map(jnp.asarray, found))
+    found = [_stacked(rows, used.shape[1]) for rows in (normalised, before, wanted)]
+    return Examples(*map(jnp.asarray, (*found, used)))
 
 
 def batches(counts: Sequence[int], seeds: Sequence[int], epoch: int, batch: int):
@@ -434,7 +462,12 @@ def optimise(
                 saved.save(epoch, last)
             if progress is not None:
                 rows = zip(train_loss, loss, last.best_loss, rates, strict=True)
-                progress([Progress(epoch, epochs, *map(float, r)) for r in rows])
+                progress(
+                    [
+                        Progress(epoch, epochs, float(a), float(b), float(c), float(d))
+                        for a, b, c, d in rows
+                    ]
+                )
             stop_if_asked()
     except KeyboardInterrupt:
         interrupted = True

@@ -27,9 +27,12 @@ from jaxsnare.model_files import (
     WEIGHTS,
     Wrong,
     check_destination,
+    ears_record,
+    features_record,
     flatten,
     plain,
     put_in_place,
+    read_ears,
     read_examples,
     read_record,
     read_synth,
@@ -39,8 +42,23 @@ from jaxsnare.model_files import (
 )
 from jaxsnare.params import ParamSet, as_params
 from jaxsnare.presets import Preset, parse_preset
-from jaxsnare.remapper import PLAY_SPECS, RemapParams, Remapper
+from jaxsnare.remapper import PLAY_SPECS, RemapParams, Remapper, SecondParams
 from jaxsnare.synths import Synth, source_of
+
+
+@dataclass(frozen=True)
+class SecondLook:
+    """What revises a voice: the same mapping, trained on a longer window."""
+
+    features: OnsetFeatures
+    weights: dict[str, Any]
+    normaliser: Normaliser
+    centre: Array
+
+    @property
+    def params(self) -> SecondParams:
+        weights = jax.tree.map(jnp.asarray, self.weights)
+        return SecondParams(weights, self.normaliser, self.centre)
 
 
 @dataclass(frozen=True)
@@ -53,7 +71,8 @@ class Model:
     `play` are knobs of PLAY_SPECS that are not at their default (the trim of a
     calibrated microphone); `training` is a record for people;
     `examples` are of the drum's hits and of what else is heard, for the gate; `parts`
-    are the models by name between which it chooses, if it does (`choose`).
+    are the models by name between which it chooses, if it does (`choose`); `second`
+    revises what it plays a little later.
 
     The source of a synth that came from a file is saved with the model, so that it
     plays wherever it is taken to. To load such a model runs that source: load models
@@ -73,6 +92,7 @@ class Model:
     training: dict[str, Any] = field(default_factory=dict)
     examples: Examples = field(default_factory=no_examples)
     parts: tuple[tuple[str, "Model"], ...] = ()
+    second: SecondLook | None = None
 
     @property
     def sample_rate(self) -> int:
@@ -102,6 +122,8 @@ class Model:
             self.features,
             running_normaliser,
             self.hears,
+            # whose ranges are those of the training
+            None if running_normaliser or not self.second else self.second.features,
         )
 
     def map_params(self) -> MapParams:
@@ -128,6 +150,7 @@ class Model:
             self.map_params(),
             as_params(PLAY_SPECS.check(play)),
             jax.tree.map(jnp.asarray, fit_gate(self.examples)),
+            self.second and self.second.params,
         )
 
     def save(self, folder: str | Path, overwrite: bool = False) -> None:
@@ -158,7 +181,9 @@ class Model:
             shutil.rmtree(new, ignore_errors=True)
 
     def _save_weights(self, folder: Path) -> None:
-        np.savez(folder / WEIGHTS, allow_pickle=False, **flatten(self.weights))
+        second = {"second": self.second.weights} if self.second else {}
+        weights = flatten(self.weights | second)
+        np.savez(folder / WEIGHTS, allow_pickle=False, **weights)
         file = source_of(type(self.synth))
         if file is not None:
             (folder / SOURCE).write_bytes(file.source)
@@ -167,8 +192,7 @@ class Model:
         record: dict[str, Any] = {
             "format": FORMAT,
             "versions": {"jaxsnare": __version__, "jax": jax.__version__},
-            "normaliser": plain(self.normaliser._asdict()),
-            "centre": np.asarray(self.centre, float).tolist(),
+            **ears_record(self.normaliser, self.centre),
             "onset": self.onset,
             "examples": plain(self.examples._asdict(), DECIMALS),
             "play": self.play,
@@ -179,13 +203,18 @@ class Model:
                 "parts": [name for name, _ in self.parts],
                 "classifier": plain(self.weights["classifier"]),
             }
+        if self.second:
+            record["second"] = {
+                **ears_record(self.second.normaliser, self.second.centre),
+                "features": features_record(self.second.features),
+            }
         return record | {
             "synth": synth_record(self.synth),
             "specs": self.specs.table(),
             "preset": self.preset.values,
             "damping": self.preset.damping,
             "mapping": asdict(self.mapping),
-            "features": asdict(self.features) | {"names": self.features.names},
+            "features": features_record(self.features),
         }
 
     @classmethod
@@ -217,17 +246,12 @@ def _read(folder: Path) -> Model:
         synth = read_synth(folder, made)
         content = {"preset": record["preset"], "damping": record["damping"]}
         preset = parse_preset(content, specs)
-        heard = dict(record["features"])
-        names = tuple(heard.pop("names"))
-        features = OnsetFeatures(**heard)
+        features, normaliser, centre = read_ears(record)
+        again = read_ears(record["second"]) if "second" in record else None
         size: dict[str, Any] = dict(record["mapping"])
         size["hidden"] = tuple(size["hidden"])
         mapping = Mapping(**size)
         onset = detector_specs(detector_of(record["onset"])).check(record["onset"])
-        normaliser = Normaliser(
-            *(read_vector(record["normaliser"][k], k, len(names)) for k in ("lo", "hi"))
-        )
-        centre = read_vector(record["centre"], "centre", len(names))
         play = {k: PLAY_SPECS.check_one(k, v) for k, v in record["play"].items()}
         training = dict(record["training"])
         examples = read_examples(record.get("examples"))
@@ -243,14 +267,13 @@ def _read(folder: Path) -> Model:
             f"{RECORD}: its parameters are not those of {made['name']} "
             f"(the difference: {', '.join(sorted(theirs)) or 'their order'})"
         )
-    if names != features.names:
-        raise Wrong(
-            f"{RECORD}: onset features {', '.join(names)}; "
-            f"this version measures {', '.join(features.names)}"
-        )
-    if not bool((normaliser.hi > normaliser.lo).all()):
-        raise Wrong(f"{RECORD}: a range of the normaliser does not rise")
-    weights = read_weights(folder / WEIGHTS, mapping)
+    shapes = mapping.shapes()
+    more = {} if again is None else {"second": mapping.shapes()}
+    weights = read_weights(folder / WEIGHTS, shapes | more)
+    second = None
+    if again is not None:
+        ears, ranges, middle = again
+        second = SecondLook(ears, weights.pop("second"), ranges, middle)
     return Model(
         synth,
         specs,
@@ -264,6 +287,7 @@ def _read(folder: Path) -> Model:
         play,
         training,
         examples,
+        second=second,
     )
 
 
@@ -319,4 +343,5 @@ def _try_out(model: Model) -> None:
     values = dict.fromkeys(model.specs.names, jax.ShapeDtypeStruct((), jnp.float32))
     silence = jax.ShapeDtypeStruct((SUB_BLOCK,), bool)
     jax.eval_shape(remapper.synth.step, values, state.synth, silence)
-    jax.eval_shape(remapper.measure, state.history)
+    window = jax.ShapeDtypeStruct((remapper.window,), jnp.float32)
+    jax.eval_shape(remapper.measure, window)

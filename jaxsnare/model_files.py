@@ -15,8 +15,9 @@ from jaxtyping import Array
 
 from jaxsnare import __version__
 from jaxsnare.dsp.noise import SeededNoise
+from jaxsnare.features import OnsetFeatures
+from jaxsnare.features.normalise import Normaliser
 from jaxsnare.gate import MOST, SIZE, Examples, no_examples
-from jaxsnare.mapping import Mapping
 from jaxsnare.params import unknown
 from jaxsnare.synths import Synth, name_of, package_of, source_of, synth_names
 from jaxsnare.synths.registry import load_synth, named_synth, read_source
@@ -188,7 +189,36 @@ def read_vector(values: Any, name: str, length: int) -> Array:
     return jnp.asarray(vector)
 
 
-def read_weights(path: Path, mapping: Mapping) -> dict[str, Any]:
+def features_record(features: OnsetFeatures) -> dict[str, Any]:
+    return asdict(features) | {"names": features.names}
+
+
+def ears_record(normaliser: Normaliser, centre: Any) -> dict[str, Any]:
+    return {
+        "normaliser": plain(normaliser._asdict()),
+        "centre": np.asarray(centre, float).tolist(),
+    }
+
+
+def read_ears(record: dict[str, Any]) -> tuple[OnsetFeatures, Normaliser, Array]:
+    """What a model measures hits by: features, their ranges, the reference hit's."""
+    heard = dict(record["features"])
+    names = tuple(heard.pop("names"))
+    features = OnsetFeatures(**heard)
+    if names != features.names:
+        raise Wrong(
+            f"{RECORD}: onset features {', '.join(names)}; "
+            f"this version measures {', '.join(features.names)}"
+        )
+    bounds = [read_vector(record["normaliser"][k], k, len(names)) for k in ("lo", "hi")]
+    normaliser = Normaliser(*bounds)
+    if not bool((normaliser.hi > normaliser.lo).all()):
+        raise Wrong(f"{RECORD}: a range of the normaliser does not rise")
+    return features, normaliser, read_vector(record["centre"], "centre", len(names))
+
+
+def read_weights(path: Path, shapes: dict[str, Any]) -> dict[str, Any]:
+    """Weights of the given shapes (of `Mapping.shapes`), and nothing else."""
     if not path.is_file():
         raise Wrong(f"{path.name} is missing")
     try:
@@ -218,7 +248,7 @@ def read_weights(path: Path, mapping: Mapping) -> dict[str, Any]:
             weights[key] = value
         return weights
 
-    weights = take(mapping.shapes())
+    weights = take(shapes)
     if stored:
         raise Wrong(f"{path.name} holds more than the mapping: {', '.join(stored)}")
     return weights

@@ -62,8 +62,9 @@ def _judging(group: Any) -> None:
         "--recipe",
         default="usual",
         choices=("usual", "published"),
-        help="published: loss and reference hit as in the published system; usual: "
-        "--weights balanced --reference median_vector (default usual)",
+        help="published: loss, targets and reference hit as in the published system; "
+        "usual: --weights balanced --targets smoothed --reference median_vector "
+        "(default usual)",
     )
     group.add_argument(
         "--weights",
@@ -112,13 +113,22 @@ def train(parser: Parser) -> None:
     )
     window = "what is heard of a hit before it is answered: longer follows better"
     ranged(recipe, "--window", window, 32, 8192, "samples", 256)
-    ranged(recipe, "--epochs", "passes over the hits", 1, 100_000, default=250)
+    again = "a longer window, after which what plays already is revised (0: none)"
+    ranged(recipe, "--second-look", again, 0, 8192, "samples", 0)
+    passes = "passes over the hits, for each look"
+    ranged(recipe, "--epochs", passes, 1, 100_000, default=250)
     ranged(recipe, "--batch", "hits per step", 1, 4096, default=16)
     recipe.add_argument(
         "--learning-rate",
         type=number,
         metavar="X",
         help="of Adam, between 0 and 1 (default 0.0005; linear: 0.005)",
+    )
+    recipe.add_argument(
+        "--targets",
+        choices=("smoothed", "heard"),
+        help="smoothed: train for what the onsets can tell of the sounds; heard: for "
+        "the sounds, as published (default: of the recipe)",
     )
     _judging(recipe)
     seed(recipe, "of the split into training and test hits and of the first weights")

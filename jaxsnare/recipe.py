@@ -10,7 +10,11 @@ LEARNING_RATES = {"linear": 5e-3}
 DEFAULT_LEARNING_RATE = 5e-4
 RECIPES: dict[str, dict[str, Any]] = {
     "usual": {},
-    "published": {"weights": "none", "reference": "median_loudness"},
+    "published": {
+        "weights": "none",
+        "reference": "median_loudness",
+        "targets": "heard",
+    },
 }
 """What recipes do otherwise than `Recipe()`, by name."""
 
@@ -24,6 +28,10 @@ class Recipe:
     validation loss. weights: "balanced" makes every feature count by its range over
     the training hits, "none" is the published loss. reference: the rule that picks
     the reference hit. hidden: widths of the hidden layers, None for the mapping's.
+    second_look: samples of a second, longer window, after which a second mapping
+    revises the voice that already sounds; 0: each hit is heard once. targets:
+    "smoothed" trains for what of the feature differences the onset features tell at
+    all (`regression.tell`), "heard" for the differences themselves, as published.
     """
 
     mapping: str = "mlp"
@@ -37,6 +45,8 @@ class Recipe:
     seed: int = 0
     hidden: tuple[int, ...] | None = None
     activation: str = "relu"
+    second_look: int = 0
+    targets: Literal["smoothed", "heard"] = "smoothed"
 
     def __post_init__(self) -> None:
         self.make_mapping(1, 1)
@@ -48,11 +58,19 @@ class Recipe:
                 )
         if not isinstance(self.window, int) or not 32 <= self.window <= 8192:
             raise ValueError(f"window is {self.window} samples, allowed is 32..8192")
+        least = self.window + 256
+        whole = isinstance(self.second_look, int)
+        if not whole or (self.second_look and not least <= self.second_look <= 8192):
+            raise ValueError(
+                f"second look is {self.second_look} samples; allowed: {least}..8192 "
+                f"after a window of {self.window}, or 0 for none"
+            )
         if self.learning_rate is not None and not 0 < self.learning_rate < 1:
             raise ValueError(f"learning rate is {self.learning_rate}, allowed is 0..1")
         for name, choices in (
             ("weights", ("balanced", "none")),
             ("reference", ("median_vector", "median_loudness")),
+            ("targets", ("smoothed", "heard")),
         ):
             if getattr(self, name) not in choices:
                 raise ValueError(unknown(name, getattr(self, name), choices))

@@ -5,6 +5,7 @@ what is played, live or over a file. There is no other path from a sound to a so
 """
 
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
 from typing import Any, NamedTuple
 
@@ -26,7 +27,7 @@ from jaxsnare.dsp.followers import PeakFollower, Ramp
 from jaxsnare.dsp.framing import push, resample
 from jaxsnare.dsp.units import amplitude_to_db, db_to_amplitude, safe_sqrt
 from jaxsnare.features import OnsetFeatures
-from jaxsnare.features.normalise import RunningNormaliser, normalise
+from jaxsnare.features.normalise import Normaliser, RunningNormaliser, normalise
 from jaxsnare.gate import Gate, gate_features, open_gate, passes
 from jaxsnare.mapping import MapParams, Mapping, Modulation, map_features
 from jaxsnare.onset import Detector, OnsetState, pre_roll_samples
@@ -105,6 +106,14 @@ LOUDNESS = 0  # which onset feature is the level, in dB
 EMPTY = -1
 
 
+class SecondParams(NamedTuple):
+    """What the mapping of the second look has of its own."""
+
+    weights: Any
+    normaliser: Normaliser
+    centre: Float[Array, " F"]
+
+
 class RemapParams(NamedTuple):
     """Everything a performer turns or loads."""
 
@@ -112,15 +121,17 @@ class RemapParams(NamedTuple):
     map: MapParams
     play: Values
     gate: Gate = open_gate()  # where hits lie, and what is none
+    second: SecondParams | None = None
 
 
 class RemapState(NamedTuple):
     detector: HitState | OnsetState
     history: Float[Array, " W"]  # the last samples of the input
+    again: Int[Array, ""]  # samples until the voice is revised, or EMPTY
     due: Int[Array, " Q"]  # samples until a voice starts, EMPTY where none waits
     refused: Int[Array, ""]  # samples until the detector forgets an onset, or EMPTY
     running: Any  # of the running normaliser; () where there is none
-    values: Float[Array, " P"]  # of the last hit
+    values: Float[Array, " P"]  # of the last hit, or its revision
     synth: SynthState
     knobs: Any  # of the ramps: gains of synth and input, gain, trim
     peak: Float[Array, " 2"]  # held peaks: mix, synth alone
@@ -154,6 +165,10 @@ class Remapper(Component):
     `running_normaliser` the ranges follow what is played instead of the training set.
     An onset that the gate refuses starts no voice, and SUB_BLOCK later the detector
     forgets it, so that it hides no stroke that follows.
+
+    With `second`, the features of a longer window, the voice of a hit is revised when
+    that window is full: the mapping with weights of its own bends the values once
+    more, unless the next onset has come.
     """
 
     synth: Synth
@@ -162,6 +177,7 @@ class Remapper(Component):
     features: OnsetFeatures
     running_normaliser: bool = False
     hears: str = "adaptive"  # name of the detector
+    second: OnsetFeatures | None = None
 
     def __post_init__(self) -> None:
         if self.specs.names != self.synth.specs.names:
@@ -187,6 +203,15 @@ class Remapper(Component):
                 f"must be more than {pre_roll_samples(self.sample_rate)}, which lie "
                 "before an onset"
             )
+        if self.second is not None:
+            gap = min_gap_samples(self.sample_rate)
+            if min(self.latency, self._until_again) < gap:
+                raise ValueError(
+                    f"windows of {self.features.window} and {self.second.window} "
+                    f"samples leave no room for a fade; with a second look the first "
+                    f"must be {gap + pre_roll_samples(self.sample_rate)} or more, and "
+                    f"the second {gap} more than that"
+                )
 
     @property
     def sample_rate(self) -> int:
@@ -200,8 +225,19 @@ class Remapper(Component):
     @property
     def window(self) -> int:
         """Samples at the stream's rate that a hit is measured on."""
-        ratio = self.sample_rate / self.features.sample_rate
-        return ceil(self.features.window * ratio)
+        return self._at_stream_rate(self.features)
+
+    def _at_stream_rate(self, features: OnsetFeatures) -> int:
+        return ceil(features.window * self.sample_rate / features.sample_rate)
+
+    @property
+    def _longest(self) -> int:
+        return self._at_stream_rate(self.second or self.features)
+
+    @property
+    def _until_again(self) -> int:
+        """Samples from the start of a voice to its revision."""
+        return self._longest - self.window
 
     @property
     def latency(self) -> int:
@@ -218,7 +254,8 @@ class Remapper(Component):
         synth = self.synth.init(dtype)
         return RemapState(
             self.detector.init(dtype),
-            jnp.zeros(self.window, dtype),
+            jnp.zeros(self._longest, dtype),
+            jnp.full((), EMPTY, jnp.int32),
             jnp.full(places, EMPTY, jnp.int32),
             jnp.full((), EMPTY, jnp.int32),
             self._running.init(dtype) if self.running_normaliser else (),
@@ -238,12 +275,14 @@ class Remapper(Component):
         signals, (hits, level_db) = out
         return state, RemapOut(signals, hits, level_db)
 
-    def at_model_rate(self, window: Float[Array, " W"]) -> Float[Array, " w"]:
+    def at_model_rate(
+        self, window: Float[Array, " W"], features: OnsetFeatures | None = None
+    ) -> Float[Array, " w"]:
         """A window at the stream's rate as one at the rate of the features."""
-        model = self.features.sample_rate
-        if self.sample_rate == model:
+        features = features or self.features
+        if self.sample_rate == features.sample_rate:
             return window
-        return resample(window, self.sample_rate, model, self.features.window)
+        return resample(window, self.sample_rate, features.sample_rate, features.window)
 
     def measure(self, window: Float[Array, " W"]) -> Float[Array, " F"]:
         """Onset features of a window at the stream's rate, in their own units."""
@@ -281,7 +320,9 @@ class Remapper(Component):
 
         start = jnp.argmax(trigger)
         heard = jnp.concatenate([state.history, x])
-        window = jax.lax.dynamic_slice(heard, (start,), (self.window,))
+        window = jax.lax.dynamic_slice(
+            heard, (start + self._until_again,), (self.window,)
+        )
 
         unmoved = jnp.zeros_like(params.map.centre), jnp.zeros_like(state.values)
         one = jnp.ones_like(trim[0])
@@ -304,8 +345,23 @@ class Remapper(Component):
             jnp.where(later >= 0, later, EMPTY),
         )
         trigger = trigger & plays
-        values = self.specs.unpack(hit.values)
-        synth, audio = self.synth.step(values, state.synth, trigger, level)
+        values, revise, again = hit.values, None, state.again
+        if self.second is not None:
+            again = jnp.where(trigger.any(), start + self._until_again, again)
+            first = jnp.where(onsets.fired.any(), jnp.argmax(onsets.fired), len(n))
+            alone = (state.due == EMPTY).all() & (again < first)
+            revise = (n == again) & alone
+            values = jax.lax.cond(
+                revise.any(),
+                partial(self._look_again, self.second, params, heard, again),
+                lambda _: values,
+                state.values,
+            )
+            again = jnp.where((due == EMPTY).all(), again - len(n), EMPTY)
+            again = jnp.maximum(again, EMPTY).astype(jnp.int32)
+        synth, audio = self.synth.step(
+            self.specs.unpack(values), state.synth, trigger, level, revise
+        )
 
         wet = audio * out_gain
         both = jnp.stack([wet_gain * wet + dry_gain * x, wet])
@@ -317,10 +373,11 @@ class Remapper(Component):
         state = RemapState(
             detector,
             push(state.history, x),
+            again,
             due,
             refused,
             running,
-            hit.values,
+            values,
             synth,
             knobs,
             peak,
@@ -352,6 +409,18 @@ class Remapper(Component):
         )
         level = db_to_amplitude(params.play["loudness_follow"] * louder_db)
         return plays, (running, hit, measured[LOUDNESS], level)
+
+    def _look_again(self, features, params, heard, at, values):
+        """The values of the sounding voice, bent by what was heard since."""
+        window = jax.lax.dynamic_slice(heard, (at,), (self._longest,))
+        measured = features(self.at_model_rate(window, features))
+        bent = params.map._replace(
+            preset=self.specs.to_unit(values), **params.second._asdict()
+        )
+        normalised = normalise(bent.normaliser, measured)
+        return map_features(
+            self.mapping, self.specs, bent, normalised, params.play["sensitivity"]
+        ).values
 
     def _count_down(
         self, due: Int[Array, " Q"], fired: Bool[Array, " T"]

@@ -19,12 +19,14 @@ import numpy as np
 
 MAGIC = b"jaxsnare state 1 "
 SLOTS = ("0", "1")
+STAGES = ("", "second-")
 
 
 class Saved:
     """A folder that holds the last two states of what `about` describes.
 
     about: plain values (JSON) by name, of everything that the computation depends on.
+    stage: of STAGES, where a computation has several; each has files of its own.
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp()) / "fit"
@@ -39,9 +41,13 @@ class Saved:
     False
     """
 
-    def __init__(self, folder: str | Path, about: dict[str, Any]):
+    def __init__(self, folder: str | Path, about: dict[str, Any], stage: str = ""):
         self.folder = Path(folder)
         self.about = json.loads(json.dumps(about))
+        self.stage = stage
+
+    def _paths(self, stage: str) -> list[Path]:
+        return [self.folder / f"{stage}{slot}" for slot in SLOTS]
 
     def save(self, step: int, state: Any) -> None:
         """Keep the state after a step. Raises ValueError where it cannot be written."""
@@ -51,7 +57,7 @@ class Saved:
         arrays["head"] = np.frombuffer(head, np.uint8)
         np.savez(buffer, allow_pickle=False, **arrays)
         body = buffer.getvalue()
-        path = self.folder / SLOTS[step % 2]
+        path = self._paths(self.stage)[step % 2]
         new = path.with_suffix(f".{os.getpid()}.new")
         try:
             self.folder.mkdir(exist_ok=True)
@@ -96,7 +102,7 @@ class Saved:
         return newest[0]["step"] if newest else None
 
     def _newest(self) -> tuple[dict[str, Any], list[np.ndarray]] | None:
-        found = [one for slot in SLOTS if (one := _read(self.folder / slot))]
+        found = [one for path in self._paths(self.stage) if (one := _read(path))]
         if not found:
             return None
         head, arrays = max(found, key=lambda one: one[0]["step"])
@@ -108,9 +114,10 @@ class Saved:
         return head, arrays
 
     def remove(self) -> None:
-        """Forget what was kept; other people's files stay."""
-        for slot in SLOTS:
-            (self.folder / slot).unlink(missing_ok=True)
+        """Forget what was kept, of all stages; other people's files stay."""
+        for stage in STAGES:
+            for path in self._paths(stage):
+                path.unlink(missing_ok=True)
         for new in self.folder.glob("*.new"):
             new.unlink(missing_ok=True)
         if self.folder.is_dir() and not any(self.folder.iterdir()):

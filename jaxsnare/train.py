@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from jaxsnare.features import OnsetFeatures, TargetFeatures
 from jaxsnare.features.normalise import fit, normalise
 from jaxsnare.fitting import (
     Case,
+    FitState,
     Models,
     Problem,
     Progress,
@@ -30,13 +31,14 @@ from jaxsnare.gate import examples_of, no_examples
 from jaxsnare.interrupt import patient_ctrl_c
 from jaxsnare.losses import difference_weights
 from jaxsnare.mapping import MapParams
-from jaxsnare.model import Model
+from jaxsnare.model import Model, SecondLook
 from jaxsnare.model_files import synth_record
 from jaxsnare.onset import find_onsets, pre_roll_samples
 from jaxsnare.params import as_params
 from jaxsnare.presets import Preset
 from jaxsnare.recipe import Recipe
-from jaxsnare.saved import Saved
+from jaxsnare.regression import tell
+from jaxsnare.saved import STAGES, Saved
 from jaxsnare.synths import Synth
 
 
@@ -144,7 +146,10 @@ def fit_many(
     go together, and where `state` holds another training.
     """
     check_jobs(jobs, synth)
-    for name in ("mapping", "hidden", "activation", "batch", "epochs"):
+    alike = ["mapping", "hidden", "activation", "batch", "epochs", "second_look"]
+    if jobs[0].recipe.second_look:
+        alike.append("window")
+    for name in alike:
         values = sorted({str(getattr(job.recipe, name)) for job in jobs})
         if len(values) > 1:
             raise ValueError(
@@ -158,52 +163,90 @@ def fit_many(
     problem = Problem(synth, specs, mapping, target)
     if mesh is None and len(jax.devices()) > 1 and len(jobs) > 1:
         mesh = jax.make_mesh((len(jax.devices()),), ("models",))
-    models = Models(problem, len(jobs), mesh)
-    saved = None if state is None else saved_state(jobs, synth, state)
-    if saved:
+    saved = second_saved = None
+    if state is not None:
+        about = describe(jobs, synth)
+        saved, second_saved = (Saved(state, about, stage) for stage in STAGES)
         saved.check()  # another training's is refused before any work
 
     with patient_ctrl_c() as stop_if_asked:
-        lessons = prepare(problem, jobs)
-        cases = jax.tree.map(lambda *a: np.stack(a), *[one.case for one in lessons])
-        weights = jax.tree.map(
-            lambda *a: np.stack(a),
-            *[mapping.init(_weights_key(job.recipe.seed)) for job in jobs],
-        )
-        last, interrupted = optimise(
-            models,
-            weights,
-            cases,
-            *(
-                make_examples(
-                    [one.normalised[getattr(one.split, name)] for one in lessons],
-                    [one.wanted[getattr(one.split, name)] for one in lessons],
-                )
-                for name in ("train", "validation")
-            ),
-            epochs=recipe.epochs,
-            batch=recipe.batch,
-            seeds=[job.recipe.seed for job in jobs],
-            progress=progress,
-            saved=saved,
-            stop_if_asked=stop_if_asked,
-        )
-        answers = models.answers(last.best, cases, [one.normalised for one in lessons])
-        return [
-            _training(
-                problem,
-                job,
-                one,
-                jax.tree.map(lambda a, m=m: a[m], last._replace(adam=())),
-                interrupted,
-                *answers[m],
+
+        def fit_stage(problem, lessons, progress, saved, which):
+            return _fit_stage(
+                Models(problem, len(jobs), mesh),
+                jobs,
+                lessons,
+                [_weights_key(job.recipe.seed, which) for job in jobs],
+                progress,
+                saved,
+                stop_if_asked,
             )
-            for m, (job, one) in enumerate(zip(jobs, lessons, strict=True))
+
+        lessons = prepare(problem, jobs)
+        if not recipe.second_look:
+            first = fit_stage(problem, lessons, progress, saved, 0)
+            return _trainings(problem, jobs, lessons, first)
+        first = fit_stage(problem, lessons, _shown(progress, 1), saved, 0)
+        if first.interrupted:
+            return _trainings(problem, jobs, lessons, first)
+        again = replace(problem, revised=recipe.second_look - recipe.window)
+        later = [
+            look_again(again, job, one, moved)
+            for job, one, (_, moved) in zip(jobs, lessons, first.answers, strict=True)
         ]
+        second = fit_stage(again, later, _shown(progress, 2), second_saved, 1)
+        return _trainings(problem, jobs, lessons, first, later, second)
+
+
+class _Stage(NamedTuple):
+    """What one fit of all models came to."""
+
+    last: FitState
+    interrupted: bool
+    answers: list[tuple[np.ndarray, np.ndarray]]  # features and modulation of all hits
+
+
+def _fit_stage(models, jobs, lessons, keys, progress, saved, stop_if_asked) -> _Stage:
+    recipe, mapping = jobs[0].recipe, models.problem.mapping
+
+    def stacked(trees):
+        return jax.tree.map(lambda *a: np.stack(a), *trees)
+
+    def examples(name):
+        return make_examples(
+            *(
+                [getattr(one, what)[getattr(one.split, name)] for one in lessons]
+                for what in ("normalised", "before", "targets")
+            )
+        )
+
+    cases = stacked([one.case for one in lessons])
+    last, interrupted = optimise(
+        models,
+        stacked([mapping.init(key) for key in keys]),
+        cases,
+        examples("train"),
+        examples("validation"),
+        epochs=recipe.epochs,
+        batch=recipe.batch,
+        seeds=[job.recipe.seed for job in jobs],
+        progress=progress,
+        saved=saved,
+        stop_if_asked=stop_if_asked,
+    )
+    heard = [one.normalised for one in lessons], [one.before for one in lessons]
+    return _Stage(last, interrupted, models.answers(last.best, cases, *heard))
+
+
+def _shown(progress, look: int):
+    """The progress of one look of two."""
+    if progress is None:
+        return None
+    return lambda rows: progress([row._replace(look=look, looks=2) for row in rows])
 
 
 def saved_state(jobs: Sequence[Job], synth: Synth, folder: str | Path) -> Saved:
-    """Where the state of `fit_many` is kept."""
+    """Where the state of `fit_many` is kept, to remove it."""
     return Saved(folder, describe(jobs, synth))
 
 
@@ -258,6 +301,31 @@ def _check(job: Job, synth: Synth) -> None:
         )
 
 
+def _trainings(problem, jobs, lessons, first, later=None, second=None):
+    """What is left of every job after one stage or two."""
+
+    def of(stage, m):
+        last = jax.tree.map(lambda a: a[m], stage.last._replace(adam=()))
+        return last, stage.interrupted, stage.answers[m]
+
+    found = []
+    for m, (job, one) in enumerate(zip(jobs, lessons, strict=True)):
+        again = (later[m], *of(second, m)) if later and second else None
+        found.append(_training(problem, job, one, *of(first, m), again))
+    return found
+
+
+def _stage_record(last, interrupted) -> dict[str, Any]:
+    return {
+        "epochs": int(last.epoch),
+        "interrupted": interrupted,
+        "best": {
+            "epoch": int(last.best_epoch),
+            "validation_loss": float(last.best_loss),
+        },
+    }
+
+
 class _Heard(NamedTuple):
     """What is heard in hits, whatever is made of it."""
 
@@ -273,7 +341,9 @@ class Lesson(NamedTuple):
     reference: int
     split: Split
     normalised: np.ndarray  # [N, F]
+    before: np.ndarray  # [N, P] what is bent, in the unit interval
     wanted: np.ndarray  # [N, 7]
+    targets: np.ndarray  # [N, 7] what is trained for
     case: Case
 
 
@@ -297,8 +367,8 @@ def _hear(problem: Problem, hits: Hits) -> _Heard:
     )
 
 
-def _weights_key(seed: int) -> Array:
-    return jax.random.split(jax.random.key(seed))[0]
+def _weights_key(seed: int, which: int = 0) -> Array:
+    return jax.random.split(jax.random.key(seed))[which]
 
 
 def _prepare(problem: Problem, job: Job, heard: _Heard) -> Lesson:
@@ -328,18 +398,80 @@ def _prepare(problem: Problem, job: Job, heard: _Heard) -> Lesson:
     preset_features = _features(problem, values)
     case = Case(params, preset_features, balance, recipe.start_rate, recipe.patience)
     case = jax.tree.map(np.asarray, case)
-    return Lesson(heard, reference, split, np.asarray(normalised), wanted, case)
+    normalised = np.asarray(normalised)
+    return Lesson(
+        heard,
+        reference,
+        split,
+        normalised,
+        np.tile(case.params.preset, (len(wanted), 1)),
+        wanted,
+        _targets(recipe, normalised, wanted, split),
+        case,
+    )
 
 
-def _training(
-    problem, job, lesson, last, interrupted, features, modulation
-) -> Training:
-    """What is left of a job: the model and its record."""
+def _targets(recipe: Recipe, normalised, wanted, split) -> np.ndarray:
+    """Of the training hits, what their onset features can tell."""
+    if recipe.targets == "heard":
+        return wanted
+    targets = wanted.copy()
+    told = tell(normalised[split.train], wanted[split.train])
+    targets[split.train] = told.smoothed
+    return targets
+
+
+def look_again(problem: Problem, job: Job, lesson: Lesson, modulation) -> Lesson:
+    """The same hits on a longer window, each played as the first mapping bends it."""
+    window = job.recipe.second_look
+    ears = OnsetFeatures(problem.synth.sample_rate, window)
+    heard = jnp.asarray(_in_pieces(ears, job.hits.audio[:, :window]))
+    normaliser = fit(heard[lesson.split.train])
+    normalised = normalise(normaliser, heard)
+    normalised = np.asarray(normalised)
+    params = lesson.case.params._replace(
+        normaliser=jax.tree.map(np.asarray, normaliser),
+        centre=normalised[lesson.reference],
+    )
+    both = np.concatenate([lesson.normalised, normalised], axis=1)
+    return lesson._replace(
+        normalised=normalised,
+        before=np.clip(lesson.before + modulation, 0.0, 1.0),
+        targets=_targets(job.recipe, both, lesson.wanted, lesson.split),
+        case=lesson.case._replace(params=params),
+    )
+
+
+def _training(problem, job, lesson, last, interrupted, answers, again) -> Training:
+    """What is left of a job: the model and its record.
+
+    again: lesson, last state, interrupted and answers of a second look, if any.
+    """
     hits, recipe, split, case = job.hits, job.recipe, lesson.split, lesson.case
     names = problem.target.names
-    achieved = features - case.preset_features
     wanted = lesson.wanted
-    test = errors(names, wanted[split.test], achieved[split.test])
+
+    def judged(features):
+        achieved = features - case.preset_features
+        test = errors(names, wanted[split.test], achieved[split.test])
+        return achieved, test | {"hits": len(split.test)}
+
+    features, modulation = answers
+    achieved, test = judged(features)
+    stages: dict[str, Any] = _stage_record(last, interrupted)
+    look = None
+    if again is not None:
+        later, last_again, interrupted, (features, moved) = again
+        record = _stage_record(last_again, interrupted) | {"test_before": test}
+        stages |= {"interrupted": interrupted, "second_look": record}
+        achieved, test = judged(features)
+        modulation = later.before + moved - case.params.preset
+        look = SecondLook(
+            OnsetFeatures(problem.synth.sample_rate, recipe.second_look),
+            last_again.best,
+            jax.tree.map(jnp.asarray, later.case.params.normaliser),
+            jnp.asarray(later.case.params.centre),
+        )
     record = {
         "recipe": asdict(recipe) | {"learning_rate": recipe.start_rate},
         "hits": len(hits.audio),
@@ -350,13 +482,8 @@ def _training(
             "source": hits.sources[lesson.reference],
         },
         "loss_weights": case.balance.astype(float).round(6).tolist(),
-        "epochs": int(last.epoch),
-        "interrupted": interrupted,
-        "best": {
-            "epoch": int(last.best_epoch),
-            "validation_loss": float(last.best_loss),
-        },
-        "test": test | {"hits": len(split.test)},
+        **stages,
+        "test": test,
     }
     model = Model(
         problem.synth,
@@ -370,6 +497,7 @@ def _training(
         dict(hits.onset),
         training=record,
         examples=no_examples()._replace(hits=lesson.heard.examples),
+        second=look,
     )
     loudness = lesson.heard.features[:, 0]
     return Training(

@@ -73,7 +73,10 @@ def error_db():
 
 @pytest.fixture(scope="session")
 def random_model():
-    """random_model(seed=0, hidden=(32,), rate=48_000): a snare that no one trained."""
+    """random_model(seed=0, hidden=(32,), rate=48_000): a snare that no one trained.
+
+    second_look: samples of its longer window, if it has one.
+    """
     import jax.numpy as jnp
 
     from jaxsnare.detector import HIT_SPECS
@@ -81,7 +84,7 @@ def random_model():
     from jaxsnare.features.normalise import Normaliser
     from jaxsnare.gate import SIZE, Examples
     from jaxsnare.mapping import Mapping
-    from jaxsnare.model import Model
+    from jaxsnare.model import Model, SecondLook
     from jaxsnare.presets import read_preset
     from jaxsnare.synths import Snare808
 
@@ -90,11 +93,18 @@ def random_model():
         hidden: tuple[int, ...] = (32,),
         rate: int = 48_000,
         init_std: float = 0.05,
+        second_look: int = 0,
     ) -> Model:
         synth = Snare808(rate)
         sides = np.random.default_rng(0).normal(-15, 9, (2, 30, SIZE)).round(2)
         hits, others = sides.astype(np.float32)
         mapping = Mapping(3, len(synth.specs), hidden, init_std)
+        ranges = Normaliser(jnp.array([-50.0, 60, -60]), jnp.array([0.0, 130, 0]))
+        again = None
+        if second_look:
+            ears = OnsetFeatures(rate, second_look)
+            weights = mapping.init(jax.random.key(seed + 1))
+            again = SecondLook(ears, weights, ranges, jnp.full(3, 0.5))
         return Model(
             synth,
             synth.specs,
@@ -102,10 +112,11 @@ def random_model():
             mapping,
             mapping.init(jax.random.key(seed)),
             OnsetFeatures(rate, 256),
-            Normaliser(jnp.array([-50.0, 60, -60]), jnp.array([0.0, 130, 0])),
+            ranges,
             jnp.full(3, 0.5),
             dict(HIT_SPECS.defaults),
             examples=Examples(hits, others),
+            second=again,
         )
 
     return make

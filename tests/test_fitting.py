@@ -49,7 +49,7 @@ def _standard_promotion():
 class Toy(Problem):
     """Sounds whose features are a smooth function of the values."""
 
-    def sound_features(self, values):
+    def sound_features(self, values, before=None):
         unit = SPECS.to_unit(values)
         return 10.0 * jnp.tanh(unit[:7] - unit[7:]) + jnp.sin(5.0 * unit[:7])
 
@@ -77,6 +77,7 @@ def make(chosen, seeds=(0, 1, 2)):
         hits.append(
             (
                 rng.uniform(0, 1, (count, 3)).astype(np.float32),
+                np.tile(params.preset, (count, 1)),
                 rng.normal(0, 3, (count, 7)).astype(np.float32),
             )
         )
@@ -87,7 +88,9 @@ def make(chosen, seeds=(0, 1, 2)):
     keys = [jax.random.key(seeds[m]) for m in chosen]
     weights = jax.tree.map(stack, *[PROBLEM.mapping.init(key) for key in keys])
     sets = (
-        make_examples([x[part] for x, _ in hits], [y[part] for _, y in hits])
+        make_examples(
+            *([rows[part] for rows in kind] for kind in zip(*hits, strict=True))
+        )
         for part in (slice(4, None), slice(4))
     )
     return weights, jax.tree.map(stack, *cases), *sets

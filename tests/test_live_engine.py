@@ -25,7 +25,7 @@ GROOVE = groove(RATE).audio[: 5 * RATE]
 
 @pytest.fixture(scope="module")
 def model(random_model):
-    return random_model()
+    return random_model(second_look=1024)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def test_a_process_that_plays_compiles_one_function_of_the_same_sound(
 ):
     """And it waits for no other thread, which an idle core takes 100 us to begin."""
     pytest.importorskip("resource", reason="counts how often a thread waits")
-    model = random_model(rate=44_100)
+    model = random_model(rate=44_100, second_look=1024)
     model.save(tmp_path / "model")
     np.save(tmp_path / "heard.npy", GROOVE)
     names = "model", str(block), "heard.npy", "result.npz"
@@ -314,7 +314,7 @@ def test_hammered_level_knobs_make_no_clicks(engines):
 
 def test_another_model_takes_over_at_a_block_boundary(engines, random_model):
     engine, controls = engines(64)
-    others = Controls(engine, random_model(seed=1), active=False)
+    others = Controls(engine, random_model(seed=1, second_look=1024), active=False)
     own = [h for p in play(engine, GROOVE) for h in p.hits]
     controls.set("sensitivity", 1.0)
     engine.reset()
@@ -336,7 +336,7 @@ def test_another_model_takes_over_at_a_block_boundary(engines, random_model):
 def test_what_is_played_stays_when_a_model_is_loaded(engines, random_model):
     engine, controls = engines(64)
     controls.set_many({"mix": 0.5, "osc1.freq": 300.0})
-    others = Controls(engine, random_model(seed=1), active=False)
+    others = Controls(engine, random_model(seed=1, second_look=1024), active=False)
     others.take_over(controls)
     assert others["mix"] == 0.5
     assert others["osc1.freq"] == 180.0

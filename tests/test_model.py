@@ -14,7 +14,7 @@ from jaxsnare.dsp.noise import BufferNoise, SeededNoise
 from jaxsnare.features import OnsetFeatures
 from jaxsnare.features.normalise import Normaliser
 from jaxsnare.mapping import Mapping
-from jaxsnare.model import Model
+from jaxsnare.model import Model, SecondLook
 from jaxsnare.onset import ONSET_SPECS
 from jaxsnare.params import ParamSpec
 from jaxsnare.presets import read_preset
@@ -36,6 +36,12 @@ MODEL = Model(
     ONSET_SPECS.defaults | {"onset.on": 10.0},
     play={"trim": 3.5},
     training={"hits": 60, "recipe": {"epochs": 3}, "test": {"mean_ratio": 0.5}},
+    second=SecondLook(
+        OnsetFeatures(RATE, 1024),
+        jax.tree.map(np.asarray, MAPPING.init(jax.random.key(1))),
+        Normaliser(jnp.array([-45.1, 61.0, -33.0]), jnp.array([-4.3, 129.0, -0.2])),
+        jnp.array([0.6, 1 / 7, 0.4]),
+    ),
 )
 
 
@@ -108,6 +114,11 @@ def test_a_model_comes_back_bit_for_bit(folder):
         assert jax.tree.all(
             jax.tree.map(same, getattr(model, name), getattr(MODEL, name))
         ), name
+    ours, wanted = model.second, MODEL.second
+    assert ours
+    assert wanted
+    assert ours.features == wanted.features
+    assert jax.tree.all(jax.tree.map(same, ours.params, wanted.params))
     got, wanted = play(model), play(MODEL)
     assert len(wanted.triggers) == 2
     assert jax.tree.all(jax.tree.map(same, got, wanted))
@@ -120,7 +131,7 @@ def test_a_saved_model_is_json_and_arrays_without_pickle(folder):
     assert record["versions"]["jaxsnare"]
     assert record["synth"]["noise"] == {"seed": 3, "per_hit": False}
     with np.load(folder / "weights.npz", allow_pickle=False) as archive:
-        assert sum(archive[name].size for name in archive.files) == 86
+        assert sum(archive[name].size for name in archive.files) == 2 * 86
 
 
 def test_the_saved_ranges_are_the_ones_that_count(folder, monkeypatch):
@@ -205,6 +216,16 @@ RECORDS = {
     "onset lacks": (put(None, "onset", "onset.on"), "missing parameter: onset.on"),
     "onset beyond": (put(99.0, "onset", "onset.on"), "'onset.on' is 99, allowed is"),
     "other features": (put(["RMS", "SC", "X"], "features", "names"), "RMS, SC, X;"),
+    "other second features": (
+        put(["RMS", "SC", "X"], "second", "features", "names"),
+        "RMS, SC, X;",
+    ),
+    "no second centre": (put(None, "second", "centre"), "model.json lacks 'centre'"),
+    "no second": (put(None, "second"), "holds more than the mapping: second.layers"),
+    "a second window too near": (
+        put(300, "second", "features", "window"),
+        "windows of 256 and 300 samples leave no room for a fade",
+    ),
     "a window of 0": (put(0, "features", "window"), "window is 0 samples"),
     "other inputs": (put(4, "mapping", "inputs"), "weights.npz: .*kernel is float32"),
     "other outputs": (put(9, "mapping", "outputs"), "weights.npz: .* needs float32"),
@@ -212,7 +233,7 @@ RECORDS = {
     "hidden of text": (put(["x"], "mapping", "hidden"), "model.json: "),
     "a seed of text": (put("x", "synth", "noise", "seed"), "model.json: "),
     "a seed of a list": (put([1], "synth", "noise", "seed"), "model.json: "),
-    "a huge window": (put(10**30, "features", "window"), "model.json: "),
+    "a huge window": (put(10**30, "features", "window"), "no room for a fade"),
     "features of numbers": (put([1, 2, 3], "features", "names"), "model.json: "),
     "extra mapping key": (put(1, "mapping", "depth"), "model.json: .*'depth'"),
 }

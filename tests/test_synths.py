@@ -16,6 +16,7 @@ from jaxsnare.features import TargetFeatures
 from jaxsnare.losses import feature_difference
 from jaxsnare.params import as_params
 from jaxsnare.synths import find_synth
+from jaxsnare.synths.synth import play_revised
 
 RATE = 44_100
 
@@ -217,6 +218,39 @@ def test_values_are_latched_at_the_trigger(error_db):
     got = np.concatenate([head, tail])[10:]
     wanted = rendered(SNARE, PATCHES[0], 4000)[:1990]
     assert error_db(got, wanted) < -80
+
+
+@pytest.mark.parametrize("block", [64, 112, 7])
+def test_a_voice_is_revised_while_it_sounds(block, error_db):
+    """As training hears it, and, of a gain behind all state, as if it always was so."""
+    start, at, length = 37, 800, 3000
+    trigger, revise = (np.arange(length) == n for n in (start, start + at))
+
+    def play(later):
+        step, state, out = jax.jit(SNARE.step), SNARE.init(), []
+        for n in range(0, length, block):
+            values = PATCHES[0] if n + block <= start + at else later
+            part = slice(n, n + block)
+            state, audio = step(values, state, trigger[part], 1.0, revise[part])
+            out.append(np.asarray(audio))
+        return np.concatenate(out)[start:]
+
+    pack = SNARE.specs.pack
+    trained = jax.jit(
+        lambda a, b: play_revised(SNARE, pack(a), pack(b), at, length - start)
+    )
+    got = play(PATCHES[1])
+    assert error_db(got, trained(PATCHES[0], PATCHES[1])) < -80
+    one = np.asarray(rendered(SNARE, PATCHES[0], length - start))
+    assert error_db(got[:at], one[:at]) < -80
+    assert error_db(got[at:], one[at:]) > -20
+
+    louder = PATCHES[0] | {"tanh.in_gain": PATCHES[0]["tanh.in_gain"] + 6.0}
+    got, whole = play(louder), np.asarray(rendered(SNARE, louder, length - start))
+    assert error_db(got[at + FADE :], whole[at + FADE :]) < -80
+    line = np.arange(FADE) / FADE
+    faded = one[at:][:FADE] * (1 - line) + whole[at:][:FADE] * line
+    assert error_db(got[at:][:FADE], faded) < -80
 
 
 def test_triggers_too_close_are_ignored():

@@ -1,5 +1,6 @@
 """Training: what is learned, what is kept, and that it can be repeated."""
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -22,11 +23,12 @@ from jaxsnare.mapping import MapParams, make_mapping
 from jaxsnare.presets import read_preset
 from jaxsnare.recipe import Recipe
 from jaxsnare.synths import Snare808
-from jaxsnare.train import listen, train
+from jaxsnare.train import Job, listen, prepare, saved_state, train
 
 RATE = 44_100
 SYNTH = Snare808(sample_rate=RATE)
 PRESET = read_preset("808_snare_1", SYNTH)
+TWICE = Recipe(epochs=2, seed=3, second_look=1024)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -46,8 +48,8 @@ def hits(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def short(hits):
-    """A training of two epochs."""
-    return train(hits, SYNTH, PRESET, Recipe(epochs=2, seed=3))
+    """A training of two epochs, and two of a second look."""
+    return train(hits, SYNTH, PRESET, TWICE)
 
 
 @pytest.mark.slow
@@ -61,12 +63,12 @@ def test_a_real_drum_is_followed(shared):
 
 
 def test_the_same_seed_gives_the_same_model(hits, short):
-    again = train(hits, SYNTH, PRESET, Recipe(epochs=2, seed=3))
+    again = train(hits, SYNTH, PRESET, TWICE)
     jax.tree.map(
         np.testing.assert_array_equal, short.model.weights, again.model.weights
     )
     assert short.model.training == again.model.training
-    other = train(hits, SYNTH, PRESET, Recipe(epochs=2, seed=4))
+    other = train(hits, SYNTH, PRESET, replace(TWICE, seed=4))
     assert not np.array_equal(
         short.model.weights["layers"][0]["kernel"],
         other.model.weights["layers"][0]["kernel"],
@@ -117,12 +119,79 @@ def test_the_published_recipe_is_the_published_one():
     recipe = Recipe.named("published", seed=4)
     assert (recipe.epochs, recipe.batch, recipe.patience) == (250, 16, 20)
     assert (recipe.weights, recipe.reference) == ("none", "median_loudness")
+    assert (recipe.targets, recipe.second_look) == ("heard", 0)
     for mapping, rate in (("linear", 5e-3), ("mlp", 5e-4), ("mlp_large", 5e-4)):
         assert Recipe.named("published", mapping=mapping).start_rate == rate
     assert recipe.seed == 4
     assert Recipe.named("usual") == Recipe()
     with pytest.raises(ValueError, match="did you mean 'published'"):
         Recipe.named("publishd")
+
+
+def test_a_second_look_begins_where_the_first_ends(hits, short):
+    """The first look is that of a training without a second, and is then revised."""
+    once = train(hits, SYNTH, PRESET, replace(TWICE, second_look=0))
+    jax.tree.map(np.testing.assert_array_equal, once.model.weights, short.model.weights)
+    record = short.model.training
+    assert record["second_look"]["test_before"] == once.model.training["test"]
+    assert record["test"] != once.model.training["test"]
+    before, after = (
+        np.abs((t.achieved - t.wanted)[t.split.validation]).mean(axis=0)
+        for t in (once, short)
+    )
+    weights = np.array(record["loss_weights"])
+    loss = (after * weights).mean()
+    assert loss == pytest.approx(
+        record["second_look"]["best"]["validation_loss"], rel=1e-3
+    )
+    assert loss < (before * weights).mean()
+
+
+@pytest.mark.parametrize("look", [1, 2])
+def test_a_killed_training_goes_on_in_the_look_where_it_was(
+    hits, short, tmp_path, look
+):
+    class Killed(Exception):
+        pass
+
+    def kill(progress):
+        if (progress.look, progress.epoch) == (look, 1):
+            raise Killed
+
+    state = tmp_path / "state"
+    with pytest.raises(Killed):
+        train(hits, SYNTH, PRESET, TWICE, kill, state)
+    seen = []
+    again = train(hits, SYNTH, PRESET, TWICE, seen.append, state)
+    looks = [(p.look, p.epoch) for p in seen]
+    assert looks == ([(1, 2), (2, 1), (2, 2)] if look == 1 else [(2, 2)])
+    ours, theirs = again.model.second, short.model.second
+    assert ours
+    assert theirs
+    jax.tree.map(
+        np.testing.assert_array_equal, again.model.weights, short.model.weights
+    )
+    jax.tree.map(np.testing.assert_array_equal, ours.weights, theirs.weights)
+    saved_state([Job(hits, PRESET, TWICE)], SYNTH, state).remove()
+    assert not state.exists()
+
+
+def test_smoothed_targets_are_what_onset_features_tell(hits):
+    """Training hits only; and the published recipe's are the heard ones."""
+    problem = Problem(
+        SYNTH, SYNTH.specs, make_mapping("mlp", 3, 14), TargetFeatures(RATE)
+    )
+    told, heard = (
+        prepare(problem, [Job(hits, PRESET, Recipe(targets=targets))])[0]
+        for targets in ("smoothed", "heard")
+    )
+    np.testing.assert_array_equal(heard.targets, heard.wanted)
+    kept = np.concatenate([told.split.validation, told.split.test])
+    np.testing.assert_array_equal(told.targets[kept], told.wanted[kept])
+    train = told.split.train
+    moved = np.abs(told.targets - told.wanted)[train].mean(axis=0)
+    assert (moved > 0).all()
+    assert (moved < np.abs(told.wanted[train]).mean(axis=0)).all()
 
 
 def test_an_interrupted_training_keeps_what_it_has(hits):
@@ -158,6 +227,7 @@ def test_a_padded_batch_is_the_mean_over_its_examples():
     rng = np.random.default_rng(0)
     examples = Examples(
         jnp.asarray(rng.uniform(0, 1, (1, 8, 3)), jnp.float32),
+        jnp.broadcast_to(params.preset, (1, 8, len(specs))),
         jnp.asarray(rng.normal(size=(1, 8, 7)), jnp.float32),
         jnp.arange(8)[None] < 5,
     )
@@ -198,6 +268,10 @@ def test_a_padded_batch_is_the_mean_over_its_examples():
         ({"mapping": "mpl"}, "unknown mapping 'mpl': did you mean 'mlp'"),
         ({"window": 16}, r"window is 16 samples, allowed is 32\.\.8192"),
         ({"learning_rate": 2.0}, "learning rate is 2.0"),
+        (
+            {"second_look": 300},
+            r"second look is 300 samples; allowed: 512\.\.8192 after",
+        ),
         ({"weights": "loud"}, "unknown weights 'loud': choices are balanced, none"),
         ({"reference": "median"}, "unknown reference 'median': did you mean 'median_"),
     ],
