@@ -160,7 +160,10 @@ def _parse(argv: list[str]) -> argparse.Namespace | None:
             command.add_argument(
                 "--quiet", action="store_true", help="no progress bars and no notes"
             )
-    args = parser.parse_args(argv)
+    args, unknown_words = parser.parse_known_args(argv)
+    if unknown_words:
+        about = commands.choices.get(args.command, parser)
+        about.error(f"unrecognized arguments: {' '.join(unknown_words)}")
     if args.version:
         from jaxsnare import __version__
 

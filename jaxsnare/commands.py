@@ -42,6 +42,7 @@ from jaxsnare.terminal import (
     Answer,
     check_file,
     check_folder,
+    check_suffix,
     duration,
     finite_peak,
     note,
@@ -109,7 +110,8 @@ def run_train(args: argparse.Namespace) -> Answer:
     report: Path = args.report or out / "report.png"
     check_destination(out, args.overwrite)
     check_folder(out)
-    if args.report is not None:
+    check_suffix(report, [".png"])
+    if report.parent.absolute() != out.absolute():  # which is yet to be made
         check_file(report, args.overwrite, [".png"])
     recipe = chosen_recipe(
         args,

@@ -64,13 +64,18 @@ def nothing_heard(path: Path, audio: np.ndarray) -> str:
     )
 
 
-def check_file(path: Path, overwrite: bool, suffixes: Sequence[str]) -> None:
-    """ValueError unless a file can be written there: to be asked before long work."""
+def check_suffix(path: Path, suffixes: Sequence[str]) -> None:
+    """ValueError unless the name of a file ends in one of some suffixes."""
     if path.suffix.lower() not in suffixes:
         raise ValueError(
             f"{path}: the suffix {path.suffix!r} names no format that can be written; "
             f"allowed: {', '.join(suffixes)}"
         )
+
+
+def check_file(path: Path, overwrite: bool, suffixes: Sequence[str]) -> None:
+    """ValueError unless a file can be written there: to be asked before long work."""
+    check_suffix(path, suffixes)
     if path.is_dir():
         raise ValueError(f"{path}: is a folder; wanted: the name of a file")
     if path.exists() and not overwrite:

@@ -59,8 +59,9 @@ def home(tmp_path_factory):
 @pytest.fixture(scope="session")
 def trained(home):
     """A model trained by the command line in a process of its own, and its answer."""
+    words = ["practice.wav", "--out", "model", "--report", "model/learned.png"]
     done = subprocess.run(
-        [*MODULE, "train", "practice.wav", "--out", "model", "--epochs", "2", "--json"],
+        [*MODULE, "train", *words, "--epochs", "2", "--json"],
         cwd=home.folder,
         env=home.environment,
         capture_output=True,
@@ -199,6 +200,8 @@ def test_help_starts_without_the_heavy_parts(home):
         (["train", "x.wav", "--out", "m", "--learning-rate", "2"], "learning rate"),
         (["train", "x.wav", "--out", "m", "--weights", "some"], "balanced"),
         (["train", "x.wav", "--out", "m", "--mapping", "mpl"], "mlp_large"),
+        (["train", "x.wav", "--out", "m", "--onset", "10"], "jaxsnare train --help"),
+        (["show", "m", "--onset-on"], "jaxsnare show --help"),
         (["bench", "everything"], "render"),
     ],
 )
@@ -219,8 +222,8 @@ def test_train_answers(trained):
         np.mean([row["error"] / row["baseline"] for row in rows.values()])
     )
     assert sorted(p.name for p in folder.iterdir()) == [
+        "learned.png",
         "model.json",
-        "report.png",
         "weights.npz",
     ]
 

@@ -59,13 +59,6 @@ def test_the_snippets_run_one_after_the_other(tmp_path, monkeypatch, capsys):
     assert Model.load("my-model").sample_rate == 48_000
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_what_a_page_links_to_is_there(page):
-    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text("utf-8"))
-    there = [link for link in links if not link.startswith("http")]
-    assert [link for link in there if not (page.parent / link).exists()] == []
-
-
 # None of them runs without a device; how the others may end.
 LIVE = {
     "devices": [],

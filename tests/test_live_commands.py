@@ -168,6 +168,29 @@ def test_what_cannot_be_learned_is_said_and_changes_nothing(
     assert (folder / "model.json").read_text() == record
 
 
+def test_of_two_calibrations_both_are_kept_or_none(
+    folder, strokes, hats, tmp_path, capsys
+):
+    """And where the second fails, it is said that the first is not kept either."""
+    hiss = 1e-4 * np.random.default_rng(0).normal(size=RATE)
+    sounds = {"room": hiss, "three": strokes[: 7 * RATE // 4], "hats": hats}
+    for name, audio in sounds.items():
+        write_audio(tmp_path / f"{name}.wav", np.float32(audio), RATE)
+
+    def calibrate(others):
+        files = [str(tmp_path / f"{name}.wav") for name in ("room", others)]
+        return main(["calibrate", str(folder), "--room", files[0], "--bleed", files[1]])
+
+    record = (folder / "model.json").read_text()
+    assert calibrate("three") == 2
+    error = capsys.readouterr().err
+    assert "of the others, learning takes" in error
+    assert "nothing is kept, of what was learned before it neither" in error
+    assert (folder / "model.json").read_text() == record
+    assert calibrate("hats") == 0
+    assert len(Model.load(folder).examples.others) > 0
+
+
 class Microphone:
     """Stands for a Player: hands what it hears to the recorder, all at once."""
 

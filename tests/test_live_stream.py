@@ -85,6 +85,8 @@ def test_blocks_of_jack_come_as_they_are_where_ours_divide_them(
     assert player.stats.blocks == 2
     assert not call(player, x[1:], frames - 1).any()
     assert player.stats.other_lengths == player.stats.lost == 1
+    said = player.stats.misfit(block)
+    assert f"asked for {frames - 1} samples at once, which blocks of {block} do" in said
 
 
 def test_two_devices_are_two_streams_with_a_warning(sound):

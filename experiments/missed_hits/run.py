@@ -22,7 +22,16 @@ from pathlib import Path
 import numpy as np
 import soundfile
 from fast import SILENCE, levels
-from score import EARLY_MS, GAINS_DB, Performance, Score, judge, performances, sums
+from score import (
+    EARLY_MS,
+    GAINS_DB,
+    GROUPS,
+    Performance,
+    Score,
+    judge,
+    performances,
+    sums,
+)
 
 from jaxsnare.audio import read_audio_native
 from jaxsnare.component import run_blocks
@@ -130,6 +139,20 @@ def table(result: dict[str, dict]) -> str:
         late = [plain["all"][k] for k in ("late_ms_median", "late_ms_95")]
         words = ["-" if c is None else f"{c:.3f}" for c in cells]
         lines.append([name, *words, *(f"{ms:.1f} ms" for ms in late)])
+    return markdown(lines)
+
+
+def by_kind(result: dict[str, dict]) -> str:
+    """F at recorded level by kind and by condition, as Markdown."""
+    groups = list(GROUPS)
+    lines = [["F, 0 dB", *groups], ["---"] * (len(groups) + 1)]
+    for name, found in result.items():
+        cells = [found["sums"]["0"].get(group, {}).get("F") for group in groups]
+        lines.append([name, *("-" if c is None else f"{c:.3f}" for c in cells)])
+    return markdown(lines)
+
+
+def markdown(lines: list[list[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
@@ -271,9 +294,10 @@ def main() -> None:
     late = late_hits(arguments.data, folds, out / "late.png")
     whole = result | {"lost": why, "late_ms_95": late}
     (out / "results.json").write_text(json.dumps(whole, indent=1) + "\n")
-    (out / "table.md").write_text(table(result))
+    tables = f"{table(result)}\n{by_kind(result)}"
+    (out / "table.md").write_text(tables)
     draw(result, out / "recall.png")
-    print("\n" + table(result))
+    print("\n" + tables)
     print(json.dumps({"lost": why, "late_ms_95": late}, indent=1))
 
 

@@ -1,5 +1,9 @@
 """The music: one model per preset, heard on performances, on pages to play and look at.
 
+    python experiments/musical/run.py --out musical-results
+    python experiments/musical/run.py --practice HITS --performance FILE... \\
+        --head HITS/centre* --rim HITS/crossstick* --out musical-results
+
 For each performance a page (one file, nothing else needed) with the drum, each synth
 alone and together with the drum; waveform and spectrogram with the onsets marked; and
 how the features of drum and synth go along. A last page shows which strokes of two
@@ -15,6 +19,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,9 +44,9 @@ from jaxsnare.train import Job, fit_many, listen
 RATE = 44_100
 PRESETS = ("808_snare_1", "808_snare_2", "808_snare_3")
 SHOWN = ("SPL_T", "SC_T", "SF_T", "TC")
-ANSWER_S = 0.1
+FOLLOW = 0.2
 HEARD_S = 0.02
-STROKES, APART_S = 24, 0.6
+STROKES, APART_S, ROOM_DBFS = 24, 0.6, -75.0
 BLACK, BLUE, VERMILLION = "#222222", "#0072B2", "#D55E00"
 
 STYLE = """
@@ -103,18 +108,40 @@ class Page:
         )
 
 
-def crescendo(name: str, kind: str, position: float) -> Piece:
-    """As soft as the drum can be played to as loud, one place."""
-    rng = np.random.default_rng(0)
-    drum = SnareDrum(RATE)
+def crescendo(name: str, hits: Sequence[np.ndarray]) -> Piece:
+    """Hits one after another, each from its stroke on, in a quiet room."""
     apart = round(APART_S * RATE)
-    audio = 10 ** (-75 / 20) * rng.normal(size=(STROKES + 2) * apart)
-    at = apart * (1 + np.arange(STROKES))
-    for start, velocity in zip(at, np.linspace(0, 1, STROKES), strict=True):
-        hit = drum.strike(velocity, position, kind, seed=rng)
+    noise = np.random.default_rng(0).normal(size=(len(hits) + 2) * apart)
+    audio = 10 ** (ROOM_DBFS / 20) * noise
+    at = apart * (1 + np.arange(len(hits)))
+    for start, hit in zip(at, hits, strict=True):
         room = audio[start : start + len(hit)]
         room += hit[: len(room)]
     return Piece(name, audio.astype(np.float32), at)
+
+
+def strokes(kind: str, position: float) -> list[np.ndarray]:
+    """As soft as the embedded drum can be played to as loud, one place."""
+    rng, drum = np.random.default_rng(0), SnareDrum(RATE)
+    velocities = np.linspace(0, 1, STROKES)
+    return [drum.strike(v, position, kind, seed=rng) for v in velocities]
+
+
+def recorded(paths: list[Path]) -> list[np.ndarray]:
+    """Single hits, each from its stroke on, from the softest to the loudest."""
+    hits = []
+    for path in paths:
+        audio = at_rate(path)
+        loud = np.flatnonzero(np.abs(audio) >= 0.05 * np.abs(audio).max())
+        hits.append(audio[loud[0] :])
+    return sorted(hits, key=lambda hit: float(loudness(hit, np.zeros(1, int))[0]))
+
+
+def at_rate(path: Path) -> np.ndarray:
+    audio, rate = read_audio_native(path)
+    if rate != RATE:
+        raise SystemExit(f"{path}: is at {rate} Hz; wanted: {RATE} Hz")
+    return audio
 
 
 def waveform_and_spectrogram(audio: np.ndarray, onsets: np.ndarray) -> Figure:
@@ -135,7 +162,7 @@ def waveform_and_spectrogram(audio: np.ndarray, onsets: np.ndarray) -> Figure:
 
 def marks(axes: Axes, onsets: np.ndarray, color: str = VERMILLION) -> None:
     low, high = axes.get_ylim()
-    axes.vlines(onsets / RATE, low, high, color=color, lw=0.6, alpha=0.7)
+    axes.vlines(onsets / RATE, low, high, color=color, lw=0.8)
 
 
 def bare(*several: Axes) -> None:
@@ -151,8 +178,12 @@ def measured(audio: np.ndarray, starts: np.ndarray) -> np.ndarray:
     sounds = np.zeros((len(starts), target.samples), np.float32)
     for row, start, end in zip(sounds, starts, ends, strict=True):
         row[: end - start] = padded[start:end]
-    several = jax.jit(lambda x: jax.lax.map(target, x, batch_size=4))
-    return np.asarray(several(sounds))
+    return np.asarray(_features(target, sounds))
+
+
+@partial(jax.jit, static_argnums=0)
+def _features(target: TargetFeatures, sounds: jax.Array) -> jax.Array:
+    return jax.lax.map(target, sounds, batch_size=4)
 
 
 def trajectories(played: Remapped, drum: np.ndarray, latency: int) -> Figure:
@@ -172,7 +203,8 @@ def trajectories(played: Remapped, drum: np.ndarray, latency: int) -> Figure:
         axes.set_ylabel(f"{FULL_NAMES[name]}\n{units[k]}", size=8)
         axes.set_title(f"correlation {same:.2f}", size=8, loc="right")
         bare(axes)
-    figure.axes[0].legend(frameon=False, ncols=2, loc="upper left")
+    above = {"loc": "lower left", "bbox_to_anchor": (0, 0.95)}
+    figure.axes[0].legend(frameon=False, ncols=2, **above)
     figure.axes[-1].set_xlabel("s")
     return figure
 
@@ -184,6 +216,9 @@ def show(piece: Piece, models: dict[str, Model], out: Path) -> None:
     for preset, model in models.items():
         remapper = model.remapper()
         played = remap(remapper, model.params(), piece.audio)
+        if preset == PRESETS[0]:
+            figure = waveform_and_spectrogram(piece.audio, played.onsets)
+            page.picture(figure, "the drum: waveform and spectrogram, hits marked")
         mixed = remap(remapper, model.params(mix=0.5), piece.audio)
         page.words(preset, "h2")
         page.sound("synth alone", played.audio)
@@ -199,11 +234,9 @@ def show(piece: Piece, models: dict[str, Model], out: Path) -> None:
     page.save(out / f"{piece.name.replace(' ', '-')}.html")
 
 
-def levels_db(audio: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """Level of what follows each of some samples."""
-    padded = np.pad(audio, (0, round(ANSWER_S * RATE)))
-    pieces = np.stack([padded[s : s + round(ANSWER_S * RATE)] for s in starts])
-    return 10 * np.log10(np.mean(np.square(pieces, dtype=float), axis=1) + 1e-12)
+def loudness(audio: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Of the first 58 ms after each of some samples, in LKFS, as it is trained."""
+    return measured(audio, starts)[:, TargetFeatures(RATE).names.index("SPL_T")]
 
 
 class Answers(NamedTuple):
@@ -211,16 +244,21 @@ class Answers(NamedTuple):
 
     played: Remapped
     answered: np.ndarray  # [strokes], whether
-    into_db: np.ndarray  # [strokes], level of the stroke
-    out_db: np.ndarray  # [strokes], level of the answer, or of the silence
+    into_db: np.ndarray  # [strokes], loudness of the stroke
+    out_db: np.ndarray  # [strokes], loudness of the answer, or of the silence
 
-    @property
-    def ranges_db(self) -> tuple[float, float]:
-        """From the softest to the loudest stroke that was answered: in and out."""
+    def row(self) -> dict[str, float | int]:
+        """Strokes answered; from the softest to the loudest of them, in and out."""
         heard = self.answered
-        if heard.sum() < 2:
-            return 0.0, 0.0
-        return float(np.ptp(self.into_db[heard])), float(np.ptp(self.out_db[heard]))
+        into, out = self.into_db[heard], self.out_db[heard]
+        some = len(into) > 1
+        return {
+            "strokes": len(heard),
+            "answered": int(heard.sum()),
+            "range_in_db": float(np.ptp(into)) if some else 0.0,
+            "range_out_db": float(np.ptp(out)) if some else 0.0,
+            "slope": float(np.polyfit(into, out, 1)[0]) if some else 0.0,
+        }
 
 
 def answers(model: Model, piece: Piece) -> Answers:
@@ -229,91 +267,74 @@ def answers(model: Model, piece: Piece) -> Answers:
     played = remap(remapper, model.params(), piece.audio)
     late = played.onsets[None, :] - piece.strokes[:, None]
     answered = np.any((late >= -0.002 * RATE) & (late <= HEARD_S * RATE), axis=1)
-    starts = piece.strokes + remapper.latency
-    return Answers(
-        played,
-        answered,
-        levels_db(piece.audio, piece.strokes),
-        levels_db(played.synth, starts),
-    )
+    into = loudness(piece.audio, piece.strokes)
+    out = loudness(played.synth, piece.strokes + remapper.latency)
+    return Answers(played, answered, into, out)
 
 
-def missed_hits(pieces: list[Piece], model: Model, out: Path) -> dict:
+def ways(model: Model) -> dict[str, Model]:
+    """A model with the published detector, as it is, and with more dynamics."""
+    follow = model.play | {"loudness_follow": FOLLOW}
+    return {
+        "published": replace(model, onset=dict(ONSET_SPECS.defaults)),
+        "ours": model,
+        f"ours, loudness_follow {FOLLOW}": replace(model, play=follow),
+    }
+
+
+def missed_hits(pieces: list[Piece], models: dict[str, Model], out: Path) -> dict:
     """The page of what is missed: by the published detector and by ours."""
     page = Page("Missed hits")
     page.words(
-        f"Crescendos of {STROKES} strokes, as soft to as loud as the drum can be "
-        "played, through the model of the first preset. Marked: strokes that are "
-        "answered (blue) and missed (red)."
+        "Crescendos, as soft to as loud as the drum was played. Blue: strokes that are "
+        "answered. Orange: strokes that are missed."
     )
-    rows = [["", "", "answered", "range in", "range out", "slope"]]
-    found: dict = {}
-    detectors = {
-        "published": replace(model, onset=dict(ONSET_SPECS.defaults)),
-        "ours": model,
-        "ours, loudness follow 0.5": replace(
-            model, play=model.play | {"loudness_follow": 0.5}
-        ),
-    }
+    found: dict[str, dict] = {}
     for piece in pieces:
-        assert piece.strokes is not None
         page.words(piece.name, "h2")
         page.sound("the drum", piece.audio)
-        figure = Figure(figsize=(11, 7), layout="constrained")
-        plots = figure.subplots(len(detectors), 2, width_ratios=(3, 1))
-        for (wave, ranges), (name, hearing) in zip(
-            plots, detectors.items(), strict=True
-        ):
-            got = answers(hearing, piece)
-            wave.plot(
-                np.arange(len(piece.audio))[::8] / RATE,
-                piece.audio[::8],
-                color=BLACK,
-                lw=0.3,
-            )
-            marks(wave, piece.strokes[got.answered], BLUE)
-            marks(wave, piece.strokes[~got.answered])
-            wave.set_title(name, loc="left", size=9)
-            ranges.plot(got.into_db[got.answered], got.out_db[got.answered], ".")
-            ranges.set_xlabel("stroke, dB")
-            ranges.set_ylabel("answer, dB")
-            bare(wave, ranges)
-            into, outof = got.ranges_db
-            slope = (
-                float(
-                    np.polyfit(got.into_db[got.answered], got.out_db[got.answered], 1)[
-                        0
-                    ]
-                )
-                if got.answered.sum() > 1
-                else 0.0
-            )
-            share = f"{got.answered.sum()} of {STROKES}"
-            rows.append(
-                [
-                    piece.name,
-                    name,
-                    share,
-                    f"{into:.1f} dB",
-                    f"{outof:.1f} dB",
-                    f"{slope:.2f}",
-                ]
-            )
-            found[f"{piece.name}, {name}"] = {
-                "answered": int(got.answered.sum()),
-                "strokes": STROKES,
-                "range_in_db": into,
-                "range_out_db": outof,
-                "slope": slope,
-            }
-            page.sound(f"{name}: the synth", got.played.audio)
-        page.picture(figure, f"{piece.name}: strokes that are answered and missed")
-    page.words("Dynamic range", "h2")
+        for preset, model in models.items():
+            heard = {n: answers(way, piece) for n, way in ways(model).items()}
+            for name, got in heard.items():
+                found[f"{piece.name} | {preset} | {name}"] = got.row()
+            if preset == PRESETS[0]:
+                for name, got in heard.items():
+                    page.sound(f"{name}: the synth, {preset}", got.played.audio)
+                words = f"{piece.name}: strokes that are answered and missed, {preset}"
+                page.picture(drawn(piece, heard), words)
+    head = ["crescendo", "preset", "detector", "answered", "in", "out", "slope"]
+    rows = [head]
+    for name, row in found.items():
+        ranges = (f"{row[f'range_{way}_db']:.1f} dB" for way in ("in", "out"))
+        share = f"{row['answered']} of {row['strokes']}"
+        rows.append([*name.split(" | "), share, *ranges, f"{row['slope']:.2f}"])
+    page.words("Dynamic range, from the softest to the loudest stroke answered", "h2")
     page.table(rows)
     page.save(out / "missed-hits.html")
-    for row in rows:
-        print("  ".join(f"{cell:>26}" for cell in row))
+    rows.insert(1, ["---"] * len(head))
+    text = "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    (out / "missed-hits.md").write_text(text)
+    print(text)
     return found
+
+
+def drawn(piece: Piece, heard: dict[str, Answers]) -> Figure:
+    """The crescendo with its strokes marked, and level out over level in."""
+    assert piece.strokes is not None
+    figure = Figure(figsize=(11, 7), layout="constrained")
+    plots = figure.subplots(len(heard), 2, width_ratios=(3, 1), sharex="col")
+    seconds = np.arange(len(piece.audio))[::8] / RATE
+    for (wave, ranges), (name, got) in zip(plots, heard.items(), strict=True):
+        wave.plot(seconds, piece.audio[::8], color=BLACK, lw=0.3)
+        marks(wave, piece.strokes[got.answered], BLUE)
+        marks(wave, piece.strokes[~got.answered])
+        wave.set_title(name, loc="left", size=9)
+        ranges.plot(got.into_db[got.answered], got.out_db[got.answered], ".")
+        ranges.set_ylabel("answer, LKFS")
+        bare(wave, ranges)
+    plots[-1, 0].set_xlabel("s")
+    plots[-1, 1].set_xlabel("stroke, LKFS")
+    return figure
 
 
 def pieces_of(paths: list[Path]) -> Iterator[Piece]:
@@ -321,10 +342,7 @@ def pieces_of(paths: list[Path]) -> Iterator[Piece]:
     if not paths:
         yield Piece("groove", groove(RATE).audio)
     for path in paths:
-        audio, rate = read_audio_native(path)
-        if rate != RATE:
-            raise SystemExit(f"{path}: is at {rate} Hz; wanted: {RATE} Hz")
-        yield Piece(path.stem, audio)
+        yield Piece(path.stem, at_rate(path))
 
 
 def main() -> None:
@@ -346,10 +364,35 @@ def main() -> None:
         default=[],
         help="what to play (default: the embedded drummer's groove)",
     )
+    for place in ("head", "rim"):
+        words = f"single hits on the {place}, for the crescendo (default: embedded)"
+        add(f"--{place}", type=Path, nargs="+", metavar="FILE", default=[], help=words)
+    add("--models", type=Path, metavar="FOLDER", help="play those, trained before")
     add("--epochs", type=int, default=Recipe().epochs)
     add("--out", type=Path, default=Path("musical-results"))
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
+    models = trained(args)
+    names = []
+    for piece in pieces_of(args.performance):
+        show(piece, models, args.out)
+        names.append(piece.name.replace(" ", "-"))
+    crescendos = [
+        crescendo("head", recorded(args.head) or strokes("head", 0.2)),
+        crescendo("rim", recorded(args.rim) or strokes("crossstick", 0.3)),
+    ]
+    found = missed_hits(crescendos, models, args.out)
+    (args.out / "missed-hits.json").write_text(json.dumps(found, indent=2) + "\n")
+    print(
+        f"look at {', '.join(f'{n}.html' for n in [*names, 'missed-hits'])} "
+        f"in {args.out}"
+    )
+
+
+def trained(args: argparse.Namespace) -> dict[str, Model]:
+    """A model for each preset, kept in OUT/models; or those of --models."""
+    if args.models is not None:
+        return {name: Model.load(args.models / name) for name in PRESETS}
     sources = args.practice
     if not sources:
         sources = [args.out / "practice.flac"]
@@ -362,23 +405,12 @@ def main() -> None:
         at = rows[0]
         print(f"\r  epoch {at.epoch}/{at.epochs} ", end="", file=sys.stderr, flush=True)
 
-    trained = fit_many(jobs, synth, tell)
+    models = [training.model for training in fit_many(jobs, synth, tell)]
     print(file=sys.stderr)
-    models = {n: t.model for n, t in zip(PRESETS, trained, strict=True)}
-    names = []
-    for piece in pieces_of(args.performance):
-        show(piece, models, args.out)
-        names.append(piece.name.replace(" ", "-"))
-    crescendos = [
-        crescendo("crescendo on the head", "head", 0.2),
-        crescendo("crescendo on the rim", "crossstick", 0.3),
-    ]
-    found = missed_hits(crescendos, models[PRESETS[0]], args.out)
-    (args.out / "missed-hits.json").write_text(json.dumps(found, indent=2) + "\n")
-    print(
-        f"look at {', '.join(f'{n}.html' for n in [*names, 'missed-hits'])} "
-        f"in {args.out}"
-    )
+    (args.out / "models").mkdir(exist_ok=True)
+    for name, model in zip(PRESETS, models, strict=True):
+        model.save(args.out / "models" / name, overwrite=True)
+    return dict(zip(PRESETS, models, strict=True))
 
 
 if __name__ == "__main__":

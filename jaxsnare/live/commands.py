@@ -193,6 +193,8 @@ def _farewell(
         f"{plural(stats.lost, 'block')} lost; a step took {p50:.3f} ms "
         f"(99 % under {p99:.3f}) of {budget:.2f} ms."
     )
+    if misfit := stats.misfit(engine.block):
+        text += f"\n{misfit}."
     if summary is not None:
         text += f"\nRecorded {duration(summary.seconds)} to {summary.folder}"
         if summary.dropped_blocks and not summary.error:
@@ -242,7 +244,10 @@ def run_calibrate(args: argparse.Namespace) -> Answer:
             others = plural(data["others"], "sound")
             said.append(f"Heard {others} of the others: gate {data['gate']:g}.")
     except ValueError as error:
-        raise ValueError(f"{folder}: {error}") from None
+        kept = (
+            "; nothing is kept, of what was learned before it neither" if said else ""
+        )
+        raise ValueError(f"{folder}: {error}{kept}") from None
     # settings that were only for hearing now are not kept
     stored = Model.load(folder)
     onset = stored.onset | ({FLOOR: model.onset[FLOOR]} if "floor_db" in data else {})

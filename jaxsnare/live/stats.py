@@ -27,7 +27,8 @@ class Stats:
         self.xruns = 0  # times that the device said something was lost
         self.underflows = self.overflows = 0  # what it said
         self.faults = 0  # exceptions; answered by silence
-        self.other_lengths = 0  # blocks of a length not asked for; silence
+        self.other_lengths = 0  # calls for a length not asked for; silence
+        self.other_length = 0  # samples, the last of them
         self.starved = self.dropped = 0  # blocks, between two streams
         self.onsets = self.hits = 0
         self.last_hit: Hit | None = None
@@ -38,6 +39,16 @@ class Stats:
     def lost(self) -> int:
         """Blocks that were not heard, or not as they were played."""
         return self.xruns + self.other_lengths + self.starved + self.dropped
+
+    def misfit(self, block: int) -> str:
+        """Why calls for another length were lost, and what to do; '' without them."""
+        if not self.other_lengths:
+            return ""
+        return (
+            f"the device asked for {self.other_length} samples at once, which blocks "
+            f"of {block} do not fill: that is silence; was the sound server's period "
+            "changed? Begin again with a --block that divides it"
+        )
 
     def add(self, step_s: float, played: Played) -> None:
         """A block that the engine answered."""

@@ -284,10 +284,14 @@ class Player:
         self._last_heard = perf_counter()
         self._count(status)
         if frames != self.engine.block:
-            self.stats.other_lengths += 1
+            self._misfit(frames)
             return
         self.stats.dropped += len(self._queue) == self._queue.maxlen
         self._queue.append(self._mono(indata))
+
+    def _misfit(self, frames: int) -> None:
+        self.stats.other_lengths += 1
+        self.stats.other_length = frames
 
     def _answer(self, heard: Heard, outdata, frames, status) -> None:
         """The callback: fills the output, whatever happens, and never raises."""
@@ -296,7 +300,7 @@ class Player:
         self._count(status)
         block = self.engine.block
         if frames % block:
-            self.stats.other_lengths += 1
+            self._misfit(frames)
             return
         for start in range(0, frames, block):
             part = slice(start, start + block)

@@ -132,6 +132,8 @@ class Screen:
             f"{player.engine.bad_input} blocks of bad input",
             "knobs   " + "  ".join(f"{n} {controls[n]:g}" for n in TURNS.values()),
         ]
+        if misfit := stats.misfit(player.engine.block):
+            lines.append(f"        {misfit}")
         recorder = player.recorder
         if isinstance(recorder, Recorder):
             so_far = f"{duration(recorder.seconds)} to {recorder.folder}"

@@ -1,0 +1,65 @@
+"""What the detector costs in the live step, beside the published one.
+
+    python experiments/missed_hits/cost.py
+
+Both engines play the embedded drummer's groove in turns, block by block, in one
+process, so that whatever else the machine does slows both down. Median, at block 64.
+"""
+
+from time import perf_counter
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsnare.detector import HIT_SPECS
+from jaxsnare.drummer import groove
+from jaxsnare.features import OnsetFeatures
+from jaxsnare.features.normalise import Normaliser
+from jaxsnare.live.engine import Engine, settle
+from jaxsnare.mapping import Mapping
+from jaxsnare.model import Model
+from jaxsnare.onset import ONSET_SPECS
+from jaxsnare.presets import read_preset
+from jaxsnare.synths import Snare808
+
+RATE, BLOCK = 48_000, 64
+SETTINGS = {"adaptive": HIT_SPECS.defaults, "published": ONSET_SPECS.defaults}
+
+
+def engine_of(settings: dict[str, float]) -> Engine:
+    """The step of a model that no one trained."""
+    synth = Snare808(RATE)
+    mapping = Mapping(3, len(synth.specs), (32,))
+    model = Model(
+        synth,
+        synth.specs,
+        read_preset("808_snare_1", synth),
+        mapping,
+        mapping.init(jax.random.key(0)),
+        OnsetFeatures(RATE, 256),
+        Normaliser(jnp.array([-60.0, 0, -60]), jnp.array([0.0, 140, 0])),
+        jnp.full(3, 0.5),
+        dict(settings),
+    )
+    return Engine(model.remapper(), model.params(), BLOCK)
+
+
+def main() -> None:
+    settle()
+    engines = {name: engine_of(settings) for name, settings in SETTINGS.items()}
+    audio = groove(RATE).audio
+    took: dict[str, list[float]] = {name: [] for name in engines}
+    for block in audio[: len(audio) // BLOCK * BLOCK].reshape(-1, BLOCK):
+        for name, engine in engines.items():
+            before = perf_counter()
+            engine.process(block)
+            took[name].append(perf_counter() - before)
+    median = {name: 1e6 * float(np.median(times)) for name, times in took.items()}
+    for name, us in median.items():
+        print(f"{name:12s}{us:6.1f} us a block of {BLOCK} samples")
+    print(f"{'more':12s}{median['adaptive'] - median['published']:6.1f} us")
+
+
+if __name__ == "__main__":
+    main()
