@@ -237,10 +237,11 @@ def run_bench(args: argparse.Namespace) -> Answer:
 
     progress = partial(note, args) if sys.stderr.isatty() else None
     options = {}
-    if args.kind == "live":
+    if args.kind != "train":  # in one thread, as it plays live
         from jaxsnare.live.engine import settle
 
         settle()
+    if args.kind == "live":
         options = {"blocks": args.blocks, "rate": args.rate, "stream": args.stream}
     options["synth"] = args.synth
     result = bench.run(args.kind, args.seconds, progress, **options)

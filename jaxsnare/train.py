@@ -37,7 +37,7 @@ from jaxsnare.params import as_params
 from jaxsnare.presets import Preset
 from jaxsnare.recipe import Recipe
 from jaxsnare.saved import Saved
-from jaxsnare.synths import Synth
+from jaxsnare.synths import Synth, not_finite
 
 
 @dataclass(frozen=True)
@@ -326,6 +326,8 @@ def _prepare(problem: Problem, job: Job, heard: _Heard) -> Lesson:
     if recipe.weights == "balanced":
         balance = difference_weights(jnp.asarray(wanted[split.train]))
     preset_features = _features(problem, values)
+    if not np.isfinite(preset_features).all():
+        raise not_finite(problem.synth)
     case = Case(params, preset_features, balance, recipe.start_rate, recipe.patience)
     case = jax.tree.map(np.asarray, case)
     return Lesson(heard, reference, split, np.asarray(normalised), wanted, case)

@@ -352,8 +352,11 @@ def test_bench_prints_what_the_benchmark_found(monkeypatch, capsys, answer):
         "kind": "train",
         "synth": "FMDrumSynth",
     }
+    settled = []
+    monkeypatch.setattr("jaxsnare.live.engine.settle", lambda: settled.append(True))
     assert main(["bench", "render"]) == 0
     assert capsys.readouterr().out == "measured render\n"
+    assert settled == [True]
 
 
 # Audio that cannot be used, or only just

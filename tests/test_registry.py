@@ -146,6 +146,7 @@ WRONG = {
     "if": ("decay = ", "if p['noise.gain'] > 0: pass\n        decay = ", "", "jnp.whe"),
     "float": ("self.loud *", "float(n[0]) *", "", r"blip\.py:27: .*not known"),
     "misspelt": ('p["env.decay"]', 'p["env.dekay"]', "", r":26: KeyError: 'env\.dekay"),
+    "nothing": ("return (), ", "_ = (), ", "", "ends without `return state, audio`"),
     "length": ("white() *", "white()[:9] *", "", r"blip\.py:27: TypeError"),
     "one number": ("self.loud *", "0.0 * white()[:1].sum() + 1; ", "", "gives float32"),
     "state": ("return (), ", "return (n,), ", "", "a state of another structure"),
