@@ -30,11 +30,11 @@ Loss = Callable[[Float[Array, " T"], Float[Array, " T"]], Float[Array, ""]]
 """Distance of a sound (the first) from a target, which is differentiated."""
 
 FLOOR, TINY = 1e-4, 1e-9
-AT_ONCE = 4
+AT_ONCE = 4  # divides all counts
 CANDIDATES = 512
 # How many go on for at most how many steps, and the learning rate at the beginning.
 FAR, FAR_RATE = ((16, 60), (8, 80)), 0.03
-NEAR, NEAR_RATE = ((4, 80), (2, 200)), 0.005
+NEAR, NEAR_RATE = ((4, 200),), 0.005
 PAYS, PATIENCE, LAST_RATE = 0.02, 10, 2e-4
 """The rate is halved where 10 steps bring less than 2 %; a stage is over below 2e-4."""
 ONSET = 0.01  # of the peak: where a sound begins
@@ -196,13 +196,17 @@ def match(
         for count, steps in stages:
             say(done, total, words)
             units = _best(units, distances, count)
-            units, distances = _descend(synth, by, units, target, steps, rate)
+            groups = [
+                _descend(synth, by, group, target, steps, rate)
+                for group in jnp.split(units, count // AT_ONCE)
+            ]
+            units, distances = map(jnp.concatenate, zip(*groups, strict=True))
             done += steps
     say(total, total, "done")
 
     (best,) = _best(units, distances, 1)
     after = np.asarray(_sound(synth, best, len(sound)))
-    ends = _distances(synth, loss, jnp.stack([first, best]), target).tolist()
+    ends = [float(_compiled(loss)(heard, target)) for heard in (before, after)]
     found = {k: float(v) for k, v in specs.unpack(specs.to_physical(best)).items()}
     within = {s.name: float(np.clip(found[s.name], s.lo, s.hi)) for s in specs}
     return Match(within, sound, before, after, *ends)
@@ -218,6 +222,16 @@ def trimmed(sound: np.ndarray, samples: int) -> np.ndarray:
     return sound[start : start + samples]
 
 
+@cache
+def _compiled(loss: Loss) -> Loss:
+    return jax.jit(loss)
+
+
+def _distances(synth: Synth, loss: Loss, units: Array, target: Array) -> Array:
+    sounds = (_sound(synth, unit, len(target)) for unit in units)
+    return jnp.stack([_compiled(loss)(sound, target) for sound in sounds])
+
+
 def _best(units: Array, distances: Array, count: int) -> Array:
     return units[
         jnp.argsort(jnp.where(jnp.isnan(distances), jnp.inf, distances))[:count]
@@ -228,15 +242,6 @@ def _best(units: Array, distances: Array, count: int) -> Array:
 def _sound(synth: Synth, unit: Array, samples: int) -> Array:
     specs = synth.specs
     return render(synth, specs.unpack(specs.to_physical(unit)), samples=samples)
-
-
-@partial(jax.jit, static_argnums=(0, 1))
-def _distances(synth: Synth, loss: Loss, units: Array, target: Array) -> Array:
-    return jax.lax.map(
-        lambda unit: loss(_sound(synth, unit, len(target)), target),
-        units,
-        batch_size=AT_ONCE,
-    )
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -260,7 +265,7 @@ def _descend(
 
     def step(carry):
         done, rate, units, state, best, least, mark, since = carry
-        distances, gradients = jax.lax.map(one, units, batch_size=AT_ONCE)
+        distances, gradients = jax.vmap(one)(units)
         better = distances < least
         best = jnp.where(better[:, None], units, best)
         least = jnp.where(better, distances, least)

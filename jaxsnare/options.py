@@ -394,6 +394,7 @@ def export(parser: Parser) -> None:
 
 def presets(parser: Parser) -> None:
     _synth_option(parser, None, "(default all)")
+    _rate(parser, 48_000)
 
 
 def synths(parser: Parser) -> None:

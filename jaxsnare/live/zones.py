@@ -35,7 +35,9 @@ class Zones:
             heard.mean(axis=0),
             max(p.level_db for p in played),
             sum(p.onsets for p in played),
-            tuple(hit for p in played for hit in p.hits),
+            tuple(
+                hit._replace(zone=zone) for zone, p in enumerate(played) for hit in p.hits
+            ),
         )
 
     @property
@@ -74,6 +76,7 @@ class ZoneRack(Rack):
     def _turn(self, number: int) -> None:
         controls = self.slots[number].controls
         assert controls is not None
+        self.zone = number
         self.controls, self.playing = controls, self.slots[number].folder
 
     @property
