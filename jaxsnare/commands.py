@@ -347,6 +347,13 @@ def run_choose(args: argparse.Namespace) -> Answer:
             windows[name] = found.windows
     model, right, taken = choose_models(parts, windows)
     model.save(args.out, args.overwrite)
+    lost = {knob for part in parts.values() for knob in part.play} - set(model.play)
+    if lost:
+        note(
+            args,
+            f"the parts differ in {', '.join(sorted(lost))}, which {args.out} has at "
+            f"the default: jaxsnare calibrate {args.out}",
+        )
     rows = [["struck", *(f"taken for {name}" for name in names)]]
     rows += [[name, *(str(taken[name][k]) for k in names)] for name in names]
     text = (
