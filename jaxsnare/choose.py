@@ -106,8 +106,8 @@ def choose_models(
     """One model of several, which is chosen for each hit by a classifier.
 
     It is played as the parts are (trim, gate ...) where they agree, by default where
-    not. windows: of hits of each part, as `train.listen` cuts them for the parts' rate and
-    window. Raises ValueError where the parts do not fit together, or hits are few.
+    not. windows: of hits of each part, as `train.listen` cuts them for the parts' rate
+    and window. Raises ValueError where the parts do not fit together, or hits are few.
     """
     first = _check(parts)
     features = StruckFeatures(first.features.sample_rate, first.features.window)

@@ -178,8 +178,8 @@ def match(
     if preset is None:
         preset = read_preset(usual_preset(synth), synth).values
     first = specs.to_unit(specs.pack(specs.check(preset)).astype(jnp.float32))
-    before = np.asarray(_sound(synth, first, len(sound)))
-    if not np.isfinite(before).all():
+    before = _sound(synth, first, len(sound))
+    if not jnp.isfinite(before).all():
         raise not_finite(synth)
     far = direction_loss(synth.sample_rate)
     say, done = progress or (lambda *_: None), 0
@@ -205,11 +205,11 @@ def match(
     say(total, total, "done")
 
     (best,) = _best(units, distances, 1)
-    after = np.asarray(_sound(synth, best, len(sound)))
+    after = _sound(synth, best, len(sound))
     ends = [float(_compiled(loss)(heard, target)) for heard in (before, after)]
     found = {k: float(v) for k, v in specs.unpack(specs.to_physical(best)).items()}
     within = {s.name: float(np.clip(found[s.name], s.lo, s.hi)) for s in specs}
-    return Match(within, sound, before, after, *ends)
+    return Match(within, sound, np.asarray(before), np.asarray(after), *ends)
 
 
 def trimmed(sound: np.ndarray, samples: int) -> np.ndarray:
@@ -281,8 +281,7 @@ def _descend(
         return done + 1, rate, units, state, best, least, mark, since
 
     never = jnp.full(len(units), jnp.inf, units.dtype)
-    rate = jnp.asarray(rate, units.dtype)
-    start = 0, rate, units, adam.init(units), units, never, jnp.inf, 0
-    start = jax.tree.map(jnp.asarray, start)
-    _, _, _, _, best, least, *_ = jax.lax.while_loop(goes_on, step, start)
+    start = 0, jnp.asarray(rate, units.dtype), units, adam.init(units), units, never
+    begin = jax.tree.map(jnp.asarray, (*start, jnp.inf, 0))
+    _, _, _, _, best, least, *_ = jax.lax.while_loop(goes_on, step, begin)
     return best, least

@@ -23,7 +23,7 @@ RATE, SECONDS = 44_100, 1.0
 HEARD_DB = -20.0  # a pitch whose move by a semitone changes the sound by less is not
 QUIET_DBFS = -60.0  # presets that peak lower are drawn again
 CENTS = 20.0
-ROUNDS = 8, 16  # of presets of every synth, before the next are begun
+ROUNDS = 1, 2, 4, 8, 16  # of presets of every synth, before the next are begun
 
 
 def presets(synth: Synth, count: int) -> Iterator[dict[str, Any]]:

@@ -65,8 +65,8 @@ class Player:
     from 1 on; inputs are averaged (default: the first), all outputs play the same
     (default: the first two, or the only one). source: audio [T] at the engine's rate,
     [Z, T] for zones, that is played, in real time, in place of the microphone.
-    recorder: is handed every block. zones: of `Zones`, the input channel of each, from 1 on; in_channels are
-    then not asked for.
+    recorder: is handed every block. zones: of `Zones`, the input channel of each, from
+    1 on; in_channels are then not asked for.
 
     The device is opened here and plays from `start()` on; a shape does for opening
     it, if `engine` is set by then. `stats` counts, `warnings`

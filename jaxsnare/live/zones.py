@@ -35,9 +35,7 @@ class Zones:
             heard.mean(axis=0),
             max(p.level_db for p in played),
             sum(p.onsets for p in played),
-            tuple(
-                hit._replace(zone=zone) for zone, p in enumerate(played) for hit in p.hits
-            ),
+            tuple(h._replace(zone=z) for z, p in enumerate(played) for h in p.hits),
         )
 
     @property
