@@ -62,6 +62,17 @@ def read_audio_native(
 
     As `read_audio` in everything else.
     """
+    channels, rate = read_channels(path)
+    return channels.mean(axis=1, dtype=np.float64).astype(np.float32), rate
+
+
+def read_channels(
+    path: str | os.PathLike[str],
+) -> tuple[NDArray[np.float32], int]:
+    """The channels of a file [T, C] at its own rate, and that rate in Hz.
+
+    As `read_audio` in everything else.
+    """
     path = os.fspath(path)
     if os.path.isdir(path):
         raise ValueError(f"{path}: is a folder; wanted: an audio file")
@@ -74,7 +85,9 @@ def read_audio_native(
     try:
         with soundfile.SoundFile(path) as file:
             _check_header(path, file)
-            channels = file.read(dtype="float32", always_2d=True)
+            channels = np.asarray(
+                file.read(dtype="float32", always_2d=True), np.float32
+            )
             frames, rate = file.frames, file.samplerate
     # TypeError: the suffix .raw, whose files say nothing of themselves
     except (soundfile.SoundFileError, OSError, TypeError) as error:
@@ -96,7 +109,7 @@ def read_audio_native(
             f"{path}: {len(bad)} of {len(channels)} samples are NaN or infinite, the "
             f"first is sample {bad[0]}; allowed are finite samples"
         )
-    return channels.mean(axis=1, dtype=np.float64).astype(np.float32), rate
+    return channels, rate
 
 
 def _check_header(path: str, file: soundfile.SoundFile) -> None:

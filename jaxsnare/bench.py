@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsnare import __version__, fitting
+from jaxsnare.check import block_us
 from jaxsnare.detector import HIT_SPECS
 from jaxsnare.drummer import groove
 from jaxsnare.dsp.framing import frames
@@ -237,6 +238,7 @@ def _render(
                 "batch": batch,
                 "batch_render_ms": together,
                 "batch_times_real_time": round(1e3 * batch / together),
+                "block_us": round(block_us(synth), 1),
             }
         )
     progress("remap")
@@ -285,7 +287,7 @@ def text(result: dict[str, Any]) -> str:
         lines.append(
             f"{row['synth']:16s} {row['render_ms']:7.2f} ms for 1 s "
             f"({row['times_real_time']}x real time); {row['batch']} at once: "
-            f"{row['batch_times_real_time']}x"
+            f"{row['batch_times_real_time']}x; a block of 64 {row['block_us']:5.1f} us"
         )
     for row in result.get("blocks", ()):
         lines.append(

@@ -83,14 +83,14 @@ def check(
     if progress is not None:
         progress("time")
     audio, times_real_time = _rendered(synth)
-    block_us = _block_us(synth)
-    notes = (*corners.notes, *_notes(audio, block_us))
+    us = block_us(synth)
+    notes = (*corners.notes, *_notes(audio, us))
     return Check(
         synth,
         tuple(laws),
         notes,
         corners.moves,
-        block_us,
+        us,
         times_real_time,
         corners.gradient_ms,
         audio,
@@ -161,6 +161,12 @@ def _partitions(synth: Synth) -> str:
     for block in BLOCKS:
         state_of_blocks, audio = run(block)
         if _away(audio, whole) > SAME:
+            if _away(run(LENGTH)[1], whole) > SAME:
+                return (
+                    "the same hit sounds other each time it is compiled: random "
+                    "numbers come from white(), and what is counted or kept belongs "
+                    "into the state"
+                )
             first = int(np.argmax(np.abs(audio - whole) > SAME * np.abs(whole).max()))
             return (
                 f"in blocks of {block} samples it sounds other than in one, from "
@@ -342,7 +348,8 @@ def _rendered(synth: Synth) -> tuple[np.ndarray, float]:
     return audio, 1.0 / float(np.median(times))
 
 
-def _block_us(synth: Synth) -> float:
+def block_us(synth: Synth) -> float:
+    """What the step of SUB_BLOCK samples takes, in microseconds: the median."""
     values = synth.specs.unpack(_defaults(synth))
     step, state = jax.jit(synth.step), synth.init()
     trigger, rest = _trigger()[SUB_BLOCK : 2 * SUB_BLOCK], np.zeros(SUB_BLOCK, bool)
@@ -361,7 +368,7 @@ def _seconds(function: Callable[..., Any], *arguments: Any) -> float:
     return time.perf_counter() - before
 
 
-def _notes(audio: np.ndarray, block_us: float) -> list[str]:
+def _notes(audio: np.ndarray, us: float) -> list[str]:
     notes, peak = [], float(np.abs(audio).max())
     if peak < 10 ** (QUIET_DBFS / 20):
         notes.append("with its defaults it is all but silent")
@@ -370,9 +377,9 @@ def _notes(audio: np.ndarray, block_us: float) -> list[str]:
             f"with its defaults it peaks at {20 * np.log10(peak):+.1f} dBFS: above 0 "
             "it is limited when played, and clipped in files"
         )
-    if block_us > BLOCK_US:
+    if us > BLOCK_US:
         notes.append(
-            f"a block of {SUB_BLOCK} samples takes {block_us:.0f} us of 1333: beside "
+            f"a block of {SUB_BLOCK} samples takes {us:.0f} us of 1333: beside "
             "all else that may be too long on slower machines"
         )
     return notes

@@ -106,8 +106,9 @@ def choose_models(
 ) -> Choosing:
     """One model of several, which is chosen for each hit by a classifier.
 
-    windows: of hits of each part, as `train.listen` cuts them for the parts' rate and
-    window. Raises ValueError where the parts do not fit together, or hits are few.
+    It is played as the parts are (trim, gate ...) where they agree, by default where
+    not. windows: of hits of each part, as `train.listen` cuts them for the parts' rate
+    and window. Raises ValueError where the parts do not fit together, or hits are few.
     """
     first = _check(parts)
     features = StruckFeatures(first.features.sample_rate, first.features.window)
@@ -131,6 +132,7 @@ def choose_models(
         fit_classifier(heard),
         merged([part.examples for part in parts.values()]),
         dict(first.onset),
+        {k: v for k, v in first.play.items() if _agree(parts, k)},
         training={"right": right, "table": table},
     )
     return Choosing(model, right, table)
@@ -225,6 +227,10 @@ def combined(
         examples,
         tuple(parts.items()),
     )
+
+
+def _agree(parts: Named[str, Model], knob: str) -> bool:
+    return len({part.play.get(knob) for part in parts.values()}) == 1
 
 
 def _part_weights(part: Model, classifier: Classifier) -> dict[str, Any]:

@@ -36,7 +36,7 @@ from jaxsnare.presets import Preset, parse_preset, read_preset, usual_preset
 from jaxsnare.recipe import Recipe
 from jaxsnare.remapper import PLAY_SPECS, Remapped, remap
 from jaxsnare.report import FULL_NAMES, save_report
-from jaxsnare.synths import Synth, find_synth, render
+from jaxsnare.synths import Synth, find_synth, not_finite, render
 from jaxsnare.terminal import (
     AUDIO_SUFFIXES,
     Answer,
@@ -356,6 +356,13 @@ def run_choose(args: argparse.Namespace) -> Answer:
             windows[name] = found.windows
     model, right, taken = choose_models(parts, windows)
     model.save(args.out, args.overwrite)
+    lost = {knob for part in parts.values() for knob in part.play} - set(model.play)
+    if lost:
+        note(
+            args,
+            f"the parts differ in {', '.join(sorted(lost))}, which {args.out} has at "
+            f"the default: jaxsnare calibrate {args.out}",
+        )
     rows = [["struck", *(f"taken for {name}" for name in names)]]
     rows += [[name, *(str(taken[name][k]) for k in names)] for name in names]
     text = (
@@ -427,6 +434,8 @@ def run_render(args: argparse.Namespace) -> Answer:
     values = as_params(preset.values)
     samples = max(1, round(args.seconds * args.rate))
     audio = np.asarray(jax.jit(partial(render, synth, samples=samples))(values))
+    if not np.isfinite(audio).all():
+        raise not_finite(synth)
     clipped = write_audio(output, audio, args.rate, overwrite=args.overwrite)
     if clipped:
         note(args, f"{output}: {plural(clipped, 'sample')} clipped; lower a gain")

@@ -204,9 +204,13 @@ def run_presets(args: argparse.Namespace) -> Answer:
     data: dict[str, Any] = {}
     rows = [["preset", "synth", "damping (1 where not named)"]]
     for kind in listed_synths(args):
-        synth = kind(48_000)
+        synth = kind(args.rate)
         for name in [*preset_names(synth), "default"]:
-            preset = read_preset(name, synth)
+            try:
+                preset = read_preset(name, synth)
+            except ValueError as error:  # at that rate
+                note(args, f"{error}")
+                continue
             damped = {k: v for k, v in preset.damping.items() if v != 1}
             words = ", ".join(f"{k} {v:g}" for k, v in damped.items())
             rows.append([name, kind.__name__, words])
@@ -237,10 +241,11 @@ def run_bench(args: argparse.Namespace) -> Answer:
 
     progress = partial(note, args) if sys.stderr.isatty() else None
     options = {}
-    if args.kind == "live":
+    if args.kind != "train":  # in one thread, as it plays live
         from jaxsnare.live.engine import settle
 
         settle()
+    if args.kind == "live":
         options = {"blocks": args.blocks, "rate": args.rate, "stream": args.stream}
     options["synth"] = args.synth
     result = bench.run(args.kind, args.seconds, progress, **options)

@@ -4,7 +4,8 @@ Spectral distances tell little of pitch: two tones that do not overlap are equal
 apart wherever they lie. So a search goes from far to near: many random candidates are
 heard, the best follow the gradient of a distance that feels direction (spectra as
 masses that are carried along the logarithm of frequency), and the best of these that
-of the loss that counts, by default the multi-resolution spectrogram distance.
+of the loss that counts, by default the multi-resolution spectrogram distance. From
+stage to stage fewer go on, and a stage is over where it no longer pays.
 """
 
 from collections.abc import Callable
@@ -23,17 +24,19 @@ from jaxsnare.features import TargetFeatures
 from jaxsnare.losses import RANGE_FLOORS, multi_resolution_stft
 from jaxsnare.params import Values, unknown
 from jaxsnare.presets import Preset, read_preset, usual_preset
-from jaxsnare.synths import Synth, render
+from jaxsnare.synths import Synth, not_finite, render
 
 Loss = Callable[[Float[Array, " T"], Float[Array, " T"]], Float[Array, ""]]
 """Distance of a sound (the first) from a target, which is differentiated."""
 
-FLOOR = 1e-4
-AT_ONCE = 4
+FLOOR, TINY = 1e-4, 1e-9
+AT_ONCE = 4  # divides all counts
 CANDIDATES = 512
-STARTS, FAR_STEPS, FAR_RATES = 16, 150, (0.03, 0.005)
-KEPT, NEAR_STEPS, NEAR_RATES = 4, 400, (0.01, 1e-4)
-"""How many go on, for how long, and the learning rates at the beginning and end."""
+# How many go on for at most how many steps, and the learning rate at the beginning.
+FAR, FAR_RATE = ((16, 60), (8, 80)), 0.03
+NEAR, NEAR_RATE = ((4, 200),), 0.005
+PAYS, PATIENCE, LAST_RATE = 0.02, 10, 2e-4
+"""The rate is halved where 10 steps bring less than 2 %; a stage is over below 2e-4."""
 ONSET = 0.01  # of the peak: where a sound begins
 MIN_SAMPLES = 4096
 
@@ -175,29 +178,38 @@ def match(
     if preset is None:
         preset = read_preset(usual_preset(synth), synth).values
     first = specs.to_unit(specs.pack(specs.check(preset)).astype(jnp.float32))
+    before = _sound(synth, first, len(sound))
+    if not jnp.isfinite(before).all():
+        raise not_finite(synth)
     far = direction_loss(synth.sample_rate)
-    say = progress or (lambda *_: None)
-    total = FAR_STEPS + NEAR_STEPS
+    say, done = progress or (lambda *_: None), 0
+    total = sum(steps for _, steps in (*FAR, *NEAR))
 
     say(0, total, "listening to candidates")
     drawn = np.random.default_rng(seed).uniform(0, 1, (CANDIDATES - 1, len(specs)))
     units = jnp.concatenate([first[None], jnp.asarray(drawn, first.dtype)])
-    units = _best(units, _distances(synth, far, units, target), STARTS)
-    say(0, total, "towards it")
-    rates = jnp.asarray(np.geomspace(*FAR_RATES, FAR_STEPS), first.dtype)
-    units, _ = _descend(synth, far, units, target, rates)
-    units = _best(units, _distances(synth, loss, units, target), KEPT)
-    say(FAR_STEPS, total, "close to it")
-    rates = jnp.asarray(np.geomspace(*NEAR_RATES, NEAR_STEPS), first.dtype)
-    units, distances = _descend(synth, loss, units, target, rates)
+    for words, by, stages, rate in (
+        ("towards it", far, FAR, FAR_RATE),
+        ("close to it", loss, NEAR, NEAR_RATE),
+    ):
+        distances = _distances(synth, by, units, target)
+        for count, steps in stages:
+            say(done, total, words)
+            units = _best(units, distances, count)
+            groups = [
+                _descend(synth, by, group, target, steps, rate)
+                for group in jnp.split(units, count // AT_ONCE)
+            ]
+            units, distances = map(jnp.concatenate, zip(*groups, strict=True))
+            done += steps
     say(total, total, "done")
 
     (best,) = _best(units, distances, 1)
-    before, after = (np.asarray(_sound(synth, u, len(sound))) for u in (first, best))
-    ends = _distances(synth, loss, jnp.stack([first, best]), target).tolist()
+    after = _sound(synth, best, len(sound))
+    ends = [float(_compiled(loss)(heard, target)) for heard in (before, after)]
     found = {k: float(v) for k, v in specs.unpack(specs.to_physical(best)).items()}
     within = {s.name: float(np.clip(found[s.name], s.lo, s.hi)) for s in specs}
-    return Match(within, sound, before, after, *ends)
+    return Match(within, sound, np.asarray(before), np.asarray(after), *ends)
 
 
 def trimmed(sound: np.ndarray, samples: int) -> np.ndarray:
@@ -208,6 +220,16 @@ def trimmed(sound: np.ndarray, samples: int) -> np.ndarray:
     level = np.abs(sound)
     start = int(np.argmax(level > ONSET * level.max(initial=0.0)))
     return sound[start : start + samples]
+
+
+@cache
+def _compiled(loss: Loss) -> Loss:
+    return jax.jit(loss)
+
+
+def _distances(synth: Synth, loss: Loss, units: Array, target: Array) -> Array:
+    sounds = (_sound(synth, unit, len(target)) for unit in units)
+    return jnp.stack([_compiled(loss)(sound, target) for sound in sounds])
 
 
 def _best(units: Array, distances: Array, count: int) -> Array:
@@ -223,19 +245,13 @@ def _sound(synth: Synth, unit: Array, samples: int) -> Array:
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _distances(synth: Synth, loss: Loss, units: Array, target: Array) -> Array:
-    return jax.lax.map(
-        lambda unit: loss(_sound(synth, unit, len(target)), target),
-        units,
-        batch_size=AT_ONCE,
-    )
-
-
-@partial(jax.jit, static_argnums=(0, 1))
 def _descend(
-    synth: Synth, loss: Loss, units: Array, target: Array, rates: Array
+    synth: Synth, loss: Loss, units: Array, target: Array, steps: int, rate: float
 ) -> tuple[Array, Array]:
-    """Adam within the unit interval, a step for each rate: the best of each start."""
+    """Adam within the unit interval while it pays: the best of each start.
+
+    What pays is told by the mean of the starts' logarithms.
+    """
     import optax
 
     adam = optax.scale_by_adam(b2=0.99)
@@ -243,17 +259,29 @@ def _descend(
         lambda unit: loss(_sound(synth, unit, len(target)), target)
     )
 
-    def step(carry, rate):
-        units, state, best, least = carry
-        distances, gradients = jax.lax.map(one, units, batch_size=AT_ONCE)
+    def goes_on(carry):
+        done, rate = carry[:2]
+        return (done < steps) & (rate >= LAST_RATE)
+
+    def step(carry):
+        done, rate, units, state, best, least, mark, since = carry
+        distances, gradients = jax.vmap(one)(units)
         better = distances < least
         best = jnp.where(better[:, None], units, best)
         least = jnp.where(better, distances, least)
         gradients = jnp.where(jnp.isfinite(gradients), gradients, 0.0)
         moves, state = adam.update(gradients, state)
-        return (jnp.clip(units - rate * moves, 0.0, 1.0), state, best, least), None
+        units = jnp.clip(units - rate * moves, 0.0, 1.0)
+        heard = jnp.isfinite(least)
+        level = jnp.mean(jnp.log(least + TINY), where=heard)
+        pays = level < mark - PAYS
+        mark, since = jnp.where(pays, level, mark), jnp.where(pays, 0, since + 1)
+        tired = since >= PATIENCE
+        rate, since = jnp.where(tired, rate / 2, rate), jnp.where(tired, 0, since)
+        return done + 1, rate, units, state, best, least, mark, since
 
     never = jnp.full(len(units), jnp.inf, units.dtype)
-    start = units, adam.init(units), units, never
-    (_, _, best, least), _ = jax.lax.scan(step, start, rates)
+    start = 0, jnp.asarray(rate, units.dtype), units, adam.init(units), units, never
+    begin = jax.tree.map(jnp.asarray, (*start, jnp.inf, 0))
+    _, _, _, _, best, least, *_ = jax.lax.while_loop(goes_on, step, begin)
     return best, least

@@ -259,6 +259,7 @@ def export(parser: Parser) -> None:
 
 def presets(parser: Parser) -> None:
     synth_option(parser, None, "(default all)")
+    rate(parser, 48_000)
 
 
 def synths(parser: Parser) -> None:

@@ -39,7 +39,7 @@ from jaxsnare.presets import Preset
 from jaxsnare.recipe import Recipe
 from jaxsnare.regression import tell
 from jaxsnare.saved import STAGES, Saved
-from jaxsnare.synths import Synth
+from jaxsnare.synths import Synth, not_finite
 
 
 @dataclass(frozen=True)
@@ -396,6 +396,8 @@ def _prepare(problem: Problem, job: Job, heard: _Heard) -> Lesson:
     if recipe.weights == "balanced":
         balance = difference_weights(jnp.asarray(wanted[split.train]))
     preset_features = _features(problem, values)
+    if not np.isfinite(preset_features).all():
+        raise not_finite(problem.synth)
     case = Case(params, preset_features, balance, recipe.start_rate, recipe.patience)
     case = jax.tree.map(np.asarray, case)
     normalised = np.asarray(normalised)

@@ -65,6 +65,17 @@ class Unkept(Tick):
         return state, super().voice(p, state, n, white)[1]
 
 
+class Random(Tick):
+    """Noise that is drawn anew whenever it is compiled."""
+
+    def voice(self, p, state, n, white):
+        drawn = DRAWN.uniform(-1, 1, len(n)).astype(np.float32)
+        return state, super().voice(p, state, n, white)[1] * drawn
+
+
+DRAWN = np.random.default_rng(0)
+
+
 class Stopped(Tick):
     """A filter whose state takes no gradient along."""
 
@@ -89,6 +100,12 @@ SILENT, PARTITION, LIVE, GRADIENT, ONCE = list(LAWS)[1:]
             Blocky,
             PARTITION,
             "in blocks of 7 samples it sounds other than in one",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            Random,
+            PARTITION,
+            "the same hit sounds other each time",
             marks=pytest.mark.slow,
         ),
         (Blocky, LIVE, "in the middle of a block sounds other than a render"),

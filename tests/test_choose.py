@@ -168,6 +168,13 @@ def test_a_choice_is_saved_with_its_parts(both, parts, tmp_path):
         Model.load(tmp_path / "both")
 
 
+def test_what_the_parts_agree_on_is_how_it_is_played(parts):
+    play = {"head": {"trim": 2.0, "gate": 0.4}, "rim": {"trim": 2.0, "mix": 0.5}}
+    alike = {name: replace(part, play=play[name]) for name, part in parts.items()}
+    chosen = choose_models(alike, {k: hits(k) for k in parts})
+    assert chosen.model.play == {"trim": 2.0}
+
+
 def test_parts_that_do_not_fit_together(parts, random_model):
     windows = {k: hits(k) for k in parts}
     with pytest.raises(ValueError, match="rim: 9 hits; to tell parts apart takes 10"):

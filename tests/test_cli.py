@@ -339,6 +339,9 @@ def test_features_of_a_hit(answer, capsys):
 def test_presets_and_synths(answer, capsys):
     data, _ = answer("presets", "--synth", "Snare808")
     assert data["Snare808"]["808_snare_1"]["damping"]["osc1.freq"] == 0.01
+    low, err = answer("presets", "--synth", "HiHat808", "--rate", "8000")
+    assert list(low["HiHat808"]) == ["default"]
+    assert "'bandpass.freq' is 7100, allowed is 20..4000 Hz" in err
     data, _ = answer("synths")
     assert data["Snare808"] == Snare808(RATE).specs.table()
     assert main(["presets"]) == main(["synths"]) == 0
@@ -355,8 +358,11 @@ def test_bench_prints_what_the_benchmark_found(monkeypatch, capsys, answer):
         "kind": "train",
         "synth": "FMDrumSynth",
     }
+    settled = []
+    monkeypatch.setattr("jaxsnare.live.engine.settle", lambda: settled.append(True))
     assert main(["bench", "render"]) == 0
     assert capsys.readouterr().out == "measured render\n"
+    assert settled == [True]
 
 
 # Audio that cannot be used, or only just

@@ -68,6 +68,7 @@ def test_what_was_played_is_in_the_files(tmp_path, suffix, tolerance):
     assert json.loads(lines[1]) == {
         "time_s": 0.013437,
         "sample": 645,
+        "zone": 1,
         "features": {"RMS": 0.25},
         "modulation": {"osc1.freq": 1.8, "osc1.mod": 0.001},
         "values": {"osc1.freq": 180.0, "osc1.mod": 0.1},

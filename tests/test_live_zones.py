@@ -6,15 +6,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fake_sound import BLOCK, Doubler, call
+import soundfile
+from fake_sound import BLOCK, Doubler, Status, call
 
 from jaxsnare.drummer import SnareDrum
-from jaxsnare.live.commands import _zones
-from jaxsnare.live.engine import Engine, Played
+from jaxsnare.live.commands import _source, _zones
+from jaxsnare.live.controls import Controls
+from jaxsnare.live.engine import Engine, Hit, Names, Played
+from jaxsnare.live.session import CALIBRATION_HITS, Session
+from jaxsnare.live.stats import Stats
 from jaxsnare.live.stream import Player
 from jaxsnare.live.zones import ZoneRack, Zones
 
 RATE = 48_000
+NAMES = Names((), ())
 
 
 class Scaler(Doubler):
@@ -25,7 +30,8 @@ class Scaler(Doubler):
 
     def process(self, x):
         assert x.shape == (BLOCK,)
-        return Played(self.factor * x, x, x, self.factor, 1, (self.factor,))
+        hit = Hit(0, x, x, x, self.factor, NAMES)
+        return Played(self.factor * x, x, x, self.factor, 1, (hit,))
 
 
 def zones(*factors) -> Any:
@@ -42,7 +48,8 @@ def test_each_zone_hears_its_channel(sound):
     played = player.engine.process(heard)
     np.testing.assert_allclose(played.audio, 2 * x[:, 3] + 3 * x[:, 1], rtol=1e-6)
     np.testing.assert_allclose(played.input, x[:, [3, 1]].mean(axis=1), rtol=1e-6)
-    assert (played.level_db, played.onsets, played.hits) == (3.0, 2, (2.0, 3.0))
+    assert (played.level_db, played.onsets) == (3.0, 2)
+    assert [(hit.level_db, hit.zone) for hit in played.hits] == [(2.0, 0), (3.0, 1)]
     assert player.engine.bad_input == 2
     loud = player.engine.process(np.ones((2, BLOCK), np.float32))
     assert np.array_equal(loud.audio, np.ones(BLOCK))  # within full scale
@@ -58,17 +65,50 @@ def test_zones_play_through_one_card(sound):
     np.testing.assert_allclose(out[:, 0], 2 * x[:, 1] + 3 * x[:, 0], rtol=1e-6)
 
 
+def given(**changes):
+    usual = {"zones": "1,2", "models": ["a", "b"], "play": None, "channels": None}
+    return argparse.Namespace(**usual | changes)
+
+
+def test_zones_play_the_channels_of_a_file(sound, tmp_path):
+    x = np.linspace(-0.1, 0.1, 3 * 10).reshape(10, 3).astype(np.float32)
+    soundfile.write(tmp_path / "x.wav", x, RATE, subtype="FLOAT")
+    source = _source(given(zones="3,1", play=tmp_path / "x.wav"), RATE)
+    assert source.shape == (2, 10 + RATE)  # the last hit rings
+    player = Player(zones(2.0, 3.0), output=1, zones=(3, 1), source=source[:, :10])
+    out = np.zeros((3 * BLOCK, 2), np.float32)
+    for start in range(0, len(out), BLOCK):
+        part = out[start : start + BLOCK]
+        player._streams[0].callback(part, BLOCK, 0, Status())
+    np.testing.assert_allclose(out[:10, 0], 2 * x[:, 2] + 3 * x[:, 0], rtol=1e-6)
+    assert player.source_ended
+    with pytest.raises(ValueError, match="has 3 channels; --zones asks for 4"):
+        _source(given(zones="1,4", play=tmp_path / "x.wav"), RATE)
+
+
+def test_a_zone_is_calibrated_by_its_own_hits(random_model):
+    stats, none, model = Stats(), np.zeros(0, np.float32), random_model()
+    controls = Controls(Engine(model.remapper(), model.params(), BLOCK), model)
+    rack: Any = types.SimpleNamespace(zone=1, controls=controls)
+    player: Any = types.SimpleNamespace(stats=stats, zones=[0, 1])
+    session = Session(argparse.Namespace(), player, rack)
+    session._typed("c")
+    assert session.calibration is not None
+    for zone in (0, 1, 0):
+        stats.hits += 1
+        stats.last_hit = Hit(stats.hits, none, none, none, -20.0, NAMES, zone)
+        session._follow_hits()
+    assert session.calibration.missing == CALIBRATION_HITS - 1
+
+
 def test_what_does_not_fit():
-    def given(**changes):
-        usual = {"zones": "1,2", "models": ["a", "b"], "play": None, "channels": None}
-        return argparse.Namespace(**usual | changes)
 
     assert _zones(given()) == [1, 2]
     assert _zones(given(zones=None)) == []
     with pytest.raises(ValueError, match="3 channels for 2 models; wanted: one for"):
         _zones(given(zones="1,2,3"))
-    with pytest.raises(ValueError, match="--zones and --play do not go together"):
-        _zones(given(play="x.wav"))
+    with pytest.raises(ValueError, match="--zones and --channels do not go together"):
+        _zones(given(channels="1"))
 
 
 @pytest.mark.slow

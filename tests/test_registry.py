@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+import soundfile
 
 from jaxsnare import Snare808, Synth, render
 from jaxsnare.cli import main
@@ -146,6 +147,7 @@ WRONG = {
     "if": ("decay = ", "if p['noise.gain'] > 0: pass\n        decay = ", "", "jnp.whe"),
     "float": ("self.loud *", "float(n[0]) *", "", r"blip\.py:27: .*not known"),
     "misspelt": ('p["env.decay"]', 'p["env.dekay"]', "", r":26: KeyError: 'env\.dekay"),
+    "nothing": ("return (), ", "_ = (), ", "", "ends without `return state, audio`"),
     "length": ("white() *", "white()[:9] *", "", r"blip\.py:27: TypeError"),
     "one number": ("self.loud *", "0.0 * white()[:1].sum() + 1; ", "", "gives float32"),
     "state": ("return (), ", "return (n,), ", "", "a state of another structure"),
@@ -169,6 +171,19 @@ def test_what_breaks_the_contract_is_one_line(case, here, capsys):
     assert err.startswith("jaxsnare: ")
     assert err.count("\n") == 1
     assert [p.name for p in here.glob("*.wav")] == []
+
+
+def test_a_sound_that_is_not_finite_is_the_synths_fault(here, capsys):
+    broken = BLIP.replace("self.loud *", "jnp.log(self.loud - 1.0) *")
+    (here / "blip.py").write_text("import jax.numpy as jnp\n" + broken)
+    soundfile.write("tick.wav", np.hanning(RATE // 10), RATE)
+    for command in ("render hit.wav", "match tick.wav --out hit.json"):
+        assert main([*command.split(), "--synth", "blip.py:Blip"]) == 2
+        assert capsys.readouterr().err == (
+            "jaxsnare: Blip gives NaN or infinite samples with these values: "
+            "jaxsnare check-synth says where\n"
+        )
+    assert sorted(p.name for p in here.iterdir()) == ["blip.py", "tick.wav"]
 
 
 # saved and sent on

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import soxr
 
-from jaxsnare.audio import read_audio
+from jaxsnare.audio import read_audio, read_channels, resample
 from jaxsnare.calibrate import learn_bleed, learn_room
 from jaxsnare.cli import STARTED
 from jaxsnare.commands import given, given_onset
@@ -88,7 +88,7 @@ def _player(args: argparse.Namespace, shape: Engine | Shape) -> Player:
     rate = shape.remapper.sample_rate
     source = None
     if args.play:
-        source = np.pad(read_audio(args.play, rate), (0, round(RING_S * rate)))
+        source = _source(args, rate)
     return Player(
         shape,
         input=args.input,
@@ -98,6 +98,29 @@ def _player(args: argparse.Namespace, shape: Engine | Shape) -> Player:
         source=source,
         zones=_zones(args),
     )
+
+
+def _source(args: argparse.Namespace, rate: int) -> np.ndarray:
+    """What --play takes for the microphone: [T], or [Z, T] of its channels for zones.
+
+    It ends in silence, in which the last hit rings.
+    """
+    zones = _zones(args)
+    if zones:
+        channels, file_rate = read_channels(args.play)
+        there = channels.shape[1]
+        missing = [str(zone) for zone in zones if not 1 <= zone <= there]
+        if missing:
+            raise ValueError(
+                f"{args.play} has {plural(there, 'channel')}; --zones asks for "
+                f"{', '.join(missing)}"
+            )
+        rows = [resample(channels[:, zone - 1], file_rate, rate) for zone in zones]
+        audio = np.stack(rows)
+    else:
+        audio = read_audio(args.play, rate)
+    ring = (0, round(RING_S * rate))
+    return np.pad(audio, ((0, 0),) * (audio.ndim - 1) + (ring,))
 
 
 def _zones(args: argparse.Namespace) -> list[int]:
@@ -110,9 +133,8 @@ def _zones(args: argparse.Namespace) -> list[int]:
             f"--zones {args.zones}: {plural(len(zones), 'channel')} for "
             f"{plural(len(args.models), 'model')}; wanted: one for each"
         )
-    for other in ("play", "channels"):
-        if getattr(args, other):
-            raise ValueError(f"--zones and --{other} do not go together")
+    if args.channels:
+        raise ValueError("--zones and --channels do not go together")
     return zones
 
 

@@ -92,6 +92,7 @@ class Hit(NamedTuple):
     values: NDArray[np.float32]  # physical units
     level_db: float  # as measured
     names: Names
+    zone: int = 0  # of `Zones`, in which it was heard
 
 
 class Shape(NamedTuple):

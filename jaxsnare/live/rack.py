@@ -140,6 +140,7 @@ class Rack:
         for name, value in self.knobs.items():
             control_specs(first).check_one(name, value)
         self.slots = [Slot(folder) for folder in folders]
+        self.zone = 0  # whose knobs are turned
         self.playing = folders[0]
         self._wanted: Slot | None = None
 

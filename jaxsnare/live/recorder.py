@@ -183,6 +183,7 @@ class Recorder:
         return {
             "time_s": round(hit.sample / self.sample_rate, 6),
             "sample": hit.sample,
+            "zone": hit.zone + 1,
             "features": named(hit.names.features, hit.features),
             "modulation": named(hit.names.parameters, hit.modulation),
             "values": named(hit.names.parameters, hit.values),

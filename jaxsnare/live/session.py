@@ -122,6 +122,8 @@ class Session:
         calibration = self.calibration
         if calibration is None or hit is None or hit is before:
             return
+        if hit.zone != self.rack.zone:
+            return
         if calibration.model is not self.controls.model:
             self.message, self.calibration = "another model plays: not calibrated", None
         elif calibration.add(hit, self.controls["trim"]):
@@ -148,8 +150,6 @@ class Session:
             return False
         if key == "?":
             self.help = not self.help
-        elif key == "c" and self.player.zones:
-            self.message = "zones are calibrated one by one, by jaxsnare calibrate"
         elif key == "c":
             self.calibration = Calibration(self.controls.model)
             self.message = f"calibrating: play {CALIBRATION_HITS} hits"

@@ -63,10 +63,10 @@ class Player:
 
     input, output: devices as for `find_device`. in_channels, out_channels: channels
     from 1 on; inputs are averaged (default: the first), all outputs play the same
-    (default: the first two, or the only one). source: audio [T] at the engine's rate
-    that is played, in real time, in place of the microphone. recorder: is handed every
-    block. zones: of `Zones`, the input channel of each, from 1 on; in_channels are
-    then not asked for.
+    (default: the first two, or the only one). source: audio [T] at the engine's rate,
+    [Z, T] for zones, that is played, in real time, in place of the microphone.
+    recorder: is handed every block. zones: of `Zones`, the input channel of each, from
+    1 on; in_channels are then not asked for.
 
     The device is opened here and plays from `start()` on; a shape does for opening
     it, if `engine` is set by then. `stats` counts, `warnings`
@@ -259,7 +259,7 @@ class Player:
     @property
     def source_ended(self) -> bool:
         """Whether the source was played to its end."""
-        return self._source is not None and self._position >= len(self._source)
+        return self._source is not None and self._position >= self._source.shape[-1]
 
     def __enter__(self) -> "Player":
         self.start()
@@ -357,9 +357,12 @@ class Player:
     def _next_of_source(self, _: slice) -> NDArray[np.float32]:
         assert self._source is not None
         block = self.engine.block
-        piece = self._source[self._position : self._position + block]
+        piece = self._source[..., self._position : self._position + block]
         self._position += block
-        return np.pad(piece, (0, block - len(piece))) if len(piece) < block else piece
+        missing = block - piece.shape[-1]
+        if not missing:
+            return piece
+        return np.pad(piece, ((0, 0),) * (piece.ndim - 1) + ((0, missing),))
 
     def _next_in_queue(self, _: slice) -> NDArray[np.float32]:
         if self._queue:

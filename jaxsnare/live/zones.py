@@ -35,7 +35,7 @@ class Zones:
             heard.mean(axis=0),
             max(p.level_db for p in played),
             sum(p.onsets for p in played),
-            tuple(hit for p in played for hit in p.hits),
+            tuple(h._replace(zone=z) for z, p in enumerate(played) for h in p.hits),
         )
 
     @property
@@ -74,6 +74,7 @@ class ZoneRack(Rack):
     def _turn(self, number: int) -> None:
         controls = self.slots[number].controls
         assert controls is not None
+        self.zone = number
         self.controls, self.playing = controls, self.slots[number].folder
 
     @property

@@ -11,7 +11,7 @@ from jaxsnare.synths.registry import (
     source_of,
     synth_names,
 )
-from jaxsnare.synths.synth import Synth, SynthState, render
+from jaxsnare.synths.synth import Synth, SynthState, not_finite, render
 
 if TYPE_CHECKING:
     from jaxsnare.synths.clap808 import Clap808
@@ -39,6 +39,7 @@ __all__ = [
     "SynthState",
     "find_synth",
     "name_of",
+    "not_finite",
     "package_of",
     "render",
     "source_of",

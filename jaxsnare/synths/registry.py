@@ -258,8 +258,10 @@ def check_contract(kind: Any, path: Path) -> None:
     _check_names(specs, refuse)
     with blaming(path):
         for length in (SUB_BLOCK, 1):
-            start, (after, audio) = _traced(synth, length)
-            _check_voice(start, after, audio, length, refuse)
+            start, given = _traced(synth, length)
+            if not (isinstance(given, tuple) and len(given) == 2):
+                raise refuse("has a voice that ends without `return state, audio`")
+            _check_voice(start, *given, length, refuse)
 
 
 def _traced(synth: Synth, length: int) -> tuple[Any, Any]:

@@ -201,6 +201,14 @@ class Synth(Component):
         return voice._replace(n=n, state=state)
 
 
+def not_finite(synth: Synth) -> ValueError:
+    """The error for a synth whose sound is broken."""
+    return ValueError(
+        f"{type(synth).__name__} gives NaN or infinite samples with these values: "
+        "jaxsnare check-synth says where"
+    )
+
+
 def render(
     synth: Synth,
     values: Values,
