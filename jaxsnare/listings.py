@@ -148,10 +148,12 @@ def run_show(args: argparse.Namespace) -> Answer:
         [s.name, f"{model.onset[s.name]:.4g}", s.unit]
         for s in detector_specs(model.hears)
     ]
+    second = model.second
+    again = f", and again {second.features.window}" if second else ""
     parts = [
         f"{args.model}: {type(model.synth).__name__} at {model.sample_rate} Hz, "
         f"{hidden} -> {model.mapping.outputs} ({weights} weights), "
-        f"listens {plural(model.features.window, 'sample')}{code_words(model)}",
+        f"listens {plural(model.features.window, 'sample')}{again}{code_words(model)}",
         trained_words(model.training),
         table(preset),
         table(heard),
