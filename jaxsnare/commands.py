@@ -122,7 +122,6 @@ def run_train(args: argparse.Namespace) -> Answer:
         "batch",
         "learning_rate",
         "weights",
-        "targets",
         "reference",
         "seed",
     )

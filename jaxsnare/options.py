@@ -62,9 +62,8 @@ def _judging(group: Any) -> None:
         "--recipe",
         default="usual",
         choices=("usual", "published"),
-        help="published: loss, targets and reference hit as in the published system; "
-        "usual: --weights balanced --targets smoothed --reference median_vector "
-        "(default usual)",
+        help="published: loss and reference hit as in the published system; usual: "
+        "--weights balanced --reference median_vector (default usual)",
     )
     group.add_argument(
         "--weights",
@@ -123,12 +122,6 @@ def train(parser: Parser) -> None:
         type=number,
         metavar="X",
         help="of Adam, between 0 and 1 (default 0.0005; linear: 0.005)",
-    )
-    recipe.add_argument(
-        "--targets",
-        choices=("smoothed", "heard"),
-        help="smoothed: train for what the onsets can tell of the sounds; heard: for "
-        "the sounds, as published (default: of the recipe)",
     )
     _judging(recipe)
     seed(recipe, "of the split into training and test hits and of the first weights")

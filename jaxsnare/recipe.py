@@ -13,7 +13,6 @@ RECIPES: dict[str, dict[str, Any]] = {
     "published": {
         "weights": "none",
         "reference": "median_loudness",
-        "targets": "heard",
     },
 }
 """What recipes do otherwise than `Recipe()`, by name."""
@@ -29,9 +28,7 @@ class Recipe:
     the training hits, "none" is the published loss. reference: the rule that picks
     the reference hit. hidden: widths of the hidden layers, None for the mapping's.
     second_look: samples of a second, longer window, after which a second mapping
-    revises the voice that already sounds; 0: each hit is heard once. targets:
-    "smoothed" trains for what of the feature differences the onset features tell at
-    all (`regression.tell`), "heard" for the differences themselves, as published.
+    revises the voice that already sounds; 0: each hit is heard once.
     """
 
     mapping: str = "mlp"
@@ -46,7 +43,6 @@ class Recipe:
     hidden: tuple[int, ...] | None = None
     activation: str = "relu"
     second_look: int = 0
-    targets: Literal["smoothed", "heard"] = "smoothed"
 
     def __post_init__(self) -> None:
         self.make_mapping(1, 1)
@@ -70,7 +66,6 @@ class Recipe:
         for name, choices in (
             ("weights", ("balanced", "none")),
             ("reference", ("median_vector", "median_loudness")),
-            ("targets", ("smoothed", "heard")),
         ):
             if getattr(self, name) not in choices:
                 raise ValueError(unknown(name, getattr(self, name), choices))

@@ -37,7 +37,6 @@ from jaxsnare.onset import find_onsets, pre_roll_samples
 from jaxsnare.params import as_params
 from jaxsnare.presets import Preset
 from jaxsnare.recipe import Recipe
-from jaxsnare.regression import tell
 from jaxsnare.saved import STAGES, Saved
 from jaxsnare.synths import Synth, not_finite
 
@@ -216,7 +215,7 @@ def _fit_stage(models, jobs, lessons, keys, progress, saved, stop_if_asked) -> _
         return make_examples(
             *(
                 [getattr(one, what)[getattr(one.split, name)] for one in lessons]
-                for what in ("normalised", "before", "targets")
+                for what in ("normalised", "before", "wanted")
             )
         )
 
@@ -343,7 +342,6 @@ class Lesson(NamedTuple):
     normalised: np.ndarray  # [N, F]
     before: np.ndarray  # [N, P] what is bent, in the unit interval
     wanted: np.ndarray  # [N, 7]
-    targets: np.ndarray  # [N, 7] what is trained for
     case: Case
 
 
@@ -408,19 +406,8 @@ def _prepare(problem: Problem, job: Job, heard: _Heard) -> Lesson:
         normalised,
         np.tile(case.params.preset, (len(wanted), 1)),
         wanted,
-        _targets(recipe, normalised, wanted, split),
         case,
     )
-
-
-def _targets(recipe: Recipe, normalised, wanted, split) -> np.ndarray:
-    """Of the training hits, what their onset features can tell."""
-    if recipe.targets == "heard":
-        return wanted
-    targets = wanted.copy()
-    told = tell(normalised[split.train], wanted[split.train])
-    targets[split.train] = told.smoothed
-    return targets
 
 
 def look_again(problem: Problem, job: Job, lesson: Lesson, modulation) -> Lesson:
@@ -435,11 +422,9 @@ def look_again(problem: Problem, job: Job, lesson: Lesson, modulation) -> Lesson
         normaliser=jax.tree.map(np.asarray, normaliser),
         centre=normalised[lesson.reference],
     )
-    both = np.concatenate([lesson.normalised, normalised], axis=1)
     return lesson._replace(
         normalised=normalised,
         before=np.clip(lesson.before + modulation, 0.0, 1.0),
-        targets=_targets(job.recipe, both, lesson.wanted, lesson.split),
         case=lesson.case._replace(params=params),
     )
 

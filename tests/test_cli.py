@@ -430,9 +430,7 @@ def test_options_change_the_recipe_that_was_named():
     assert chosen("--recipe", "published") == Recipe.named("published")
     assert chosen(
         "--recipe", "published", "--weights", "balanced", "--seed", "3"
-    ) == Recipe(
-        weights="balanced", targets="heard", reference="median_loudness", seed=3
-    )
+    ) == Recipe(weights="balanced", reference="median_loudness", seed=3)
 
 
 @pytest.mark.parametrize("command", ["train", "remap", "onsets", "features"])

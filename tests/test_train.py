@@ -23,7 +23,7 @@ from jaxsnare.mapping import MapParams, make_mapping
 from jaxsnare.presets import read_preset
 from jaxsnare.recipe import Recipe
 from jaxsnare.synths import Snare808
-from jaxsnare.train import Job, listen, prepare, saved_state, train
+from jaxsnare.train import Job, listen, saved_state, train
 
 RATE = 44_100
 SYNTH = Snare808(sample_rate=RATE)
@@ -119,7 +119,7 @@ def test_the_published_recipe_is_the_published_one():
     recipe = Recipe.named("published", seed=4)
     assert (recipe.epochs, recipe.batch, recipe.patience) == (250, 16, 20)
     assert (recipe.weights, recipe.reference) == ("none", "median_loudness")
-    assert (recipe.targets, recipe.second_look) == ("heard", 0)
+    assert recipe.second_look == 0
     for mapping, rate in (("linear", 5e-3), ("mlp", 5e-4), ("mlp_large", 5e-4)):
         assert Recipe.named("published", mapping=mapping).start_rate == rate
     assert recipe.seed == 4
@@ -174,24 +174,6 @@ def test_a_killed_training_goes_on_in_the_look_where_it_was(
     jax.tree.map(np.testing.assert_array_equal, ours.weights, theirs.weights)
     saved_state([Job(hits, PRESET, TWICE)], SYNTH, state).remove()
     assert not state.exists()
-
-
-def test_smoothed_targets_are_what_onset_features_tell(hits):
-    """Training hits only; and the published recipe's are the heard ones."""
-    problem = Problem(
-        SYNTH, SYNTH.specs, make_mapping("mlp", 3, 14), TargetFeatures(RATE)
-    )
-    told, heard = (
-        prepare(problem, [Job(hits, PRESET, Recipe(targets=targets))])[0]
-        for targets in ("smoothed", "heard")
-    )
-    np.testing.assert_array_equal(heard.targets, heard.wanted)
-    kept = np.concatenate([told.split.validation, told.split.test])
-    np.testing.assert_array_equal(told.targets[kept], told.wanted[kept])
-    train = told.split.train
-    moved = np.abs(told.targets - told.wanted)[train].mean(axis=0)
-    assert (moved > 0).all()
-    assert (moved < np.abs(told.wanted[train]).mean(axis=0)).all()
 
 
 def test_an_interrupted_training_keeps_what_it_has(hits):
