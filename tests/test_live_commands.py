@@ -50,12 +50,12 @@ def folder(saved, tmp_path):
 
 @pytest.fixture(scope="module")
 def strokes():
-    """Eleven medium strokes, half a second apart."""
+    """Eleven medium strokes, a quarter of a second apart."""
     drum = SnareDrum(sample_rate=RATE)
-    audio = np.zeros(6 * RATE, np.float32)
+    audio = np.zeros(3 * RATE, np.float32)
     for i in range(11):
-        stroke = drum.strike(0.5, seed=i)[: RATE // 2]
-        audio[RATE // 4 + i * RATE // 2 :][: len(stroke)] += stroke
+        stroke = drum.strike(0.5, seed=i)[: RATE // 4]
+        audio[(i + 1) * RATE // 4 :][: len(stroke)] += stroke
     return audio
 
 
@@ -158,7 +158,7 @@ def test_a_quiet_room_changes_nothing(folder, tmp_path, capsys):
 def test_what_cannot_be_learned_is_said_and_changes_nothing(
     folder, strokes, tmp_path, capsys, flag, message
 ):
-    write_audio(tmp_path / "three.wav", strokes[: 7 * RATE // 4], RATE)
+    write_audio(tmp_path / "three.wav", strokes[:RATE], RATE)
     record = (folder / "model.json").read_text()
     status = main(["calibrate", str(folder), flag, str(tmp_path / "three.wav")])
     error = capsys.readouterr().err

