@@ -760,7 +760,7 @@ def test_reach_goes_further_than_the_preset_alone(home, answer):
 
 @pytest.mark.slow
 def test_demo(here, answer, refused):
-    argv = ["demo", "--epochs", 1]
+    argv = ["demo", "--epochs", 2]
     with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes
         data, _ = answer(*argv)
     folder = here / "jaxsnare-demo"
@@ -771,7 +771,7 @@ def test_demo(here, answer, refused):
         info = soundfile.info(folder / name)
         assert (info.samplerate, info.frames) == (rate, frames)
         assert soundfile.read(folder / name)[0].any()
-    assert json.loads((folder / "metrics.json").read_text())["epochs"] == 1
+    assert json.loads((folder / "metrics.json").read_text())["epochs"] == 2
     assert data["strokes_heard"] > 0.9 * data["strokes"]
     assert data["seconds_to_full_training"] > 0
 
