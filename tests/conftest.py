@@ -3,11 +3,13 @@
 import os
 import platform
 import signal
+from functools import cache
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+import soundfile
 from fake_sound import api as api
 from fake_sound import sound as sound
 
@@ -48,6 +50,18 @@ def shared() -> Path:
 def golden(shared):
     """Load one golden file: golden("snare808")["noise"]."""
     return lambda name: np.load(shared / "golden" / f"{name}.npz")
+
+
+@pytest.fixture(scope="session")
+def performance(shared):
+    """A recording at 44.1 kHz by drum and kind: performance("fs_14x05_maple__roll")."""
+    folder = shared / "data" / "snare" / "performances"
+
+    @cache
+    def load(name: str) -> np.ndarray:
+        return soundfile.read(folder / f"{name}.flac", dtype="float32")[0]
+
+    return load
 
 
 @pytest.fixture

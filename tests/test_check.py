@@ -168,7 +168,6 @@ def test_the_ends_of_the_ranges_are_tried():
 
 def test_new_synth_writes_a_synth_that_works(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "unused"))
     assert main(["new-synth", "RimShot", "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer == {"file": "rim_shot.py", "synth": "rim_shot.py:RimShot"}
@@ -188,23 +187,17 @@ def test_new_synth_writes_a_synth_that_works(tmp_path, monkeypatch, capsys):
 @pytest.mark.slow
 def test_check_synth_says_what_holds_and_what_not(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    """Of the synth to begin with, broken: that whole ones hold is in test_compose."""
     source = new_synth("Bell", "bell.py")
-    (tmp_path / "bell.py").write_text(source)
-    assert main(["check-synth", "bell.py:Bell", "--plot", "bell.png", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["holds"]
-    assert all(law["holds"] for law in found["laws"])
-    assert found["moves"]["noise.gain"]["SPL_S"] > 1
-    assert (tmp_path / "bell.png").read_bytes().startswith(b"\x89PNG")
-
     broken = source.replace(
         'tanh_drive(tone + noise, p["drive"])', "tone + noise + 0.1 * white()"
     )
     assert broken != source
     (tmp_path / "bell.py").write_text(broken)
-    assert main(["check-synth", "bell.py:Bell"]) == 1
+    assert main(["check-synth", "bell.py:Bell", "--rate", "16000"]) == 1
     out = capsys.readouterr().out
     assert "FAILS  it is silent before it is hit" in out
+    assert "3 of 8 laws fail" in out  # with the two that follow from it
     assert "note: drive: moves no feature" in out
 
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from playing import joined, play
 
 from jaxsnare import SimpleDrumSynth, Snare808, render
 from jaxsnare.audio import write_audio
@@ -199,16 +200,12 @@ def test_it_plays_live_in_one_step(both, parts, tmp_path, capsys):
             stroke = 0.7 * np.sin(2 * np.pi * 1700 * n / RATE) * np.exp(-n / 60)
         audio[start : start + len(stroke)] += stroke.astype(np.float32)
 
-    def play(model):
-        engine = Engine(model.remapper(RATE), model.params(), 64)
-        blocks = [
-            engine.process(b) for b in audio[: len(audio) // 64 * 64].reshape(-1, 64)
-        ]
-        sound = np.concatenate([b.synth for b in blocks])
-        return [h for b in blocks for h in b.hits], sound
+    def answers(model):
+        played = play(Engine(model.remapper(RATE), model.params(), 64), audio)
+        return [hit for p in played for hit in p.hits], joined(played, "synth")
 
-    found, sound = play(both.model)
-    own = {name: play(part) for name, part in parts.items()}
+    found, sound = answers(both.model)
+    own = {name: answers(part) for name, part in parts.items()}
     assert len(found) == len(strokes)
     for hit, (name, _) in zip(found, strokes, strict=True):
         which = dict(zip(hit.names.parameters, hit.values, strict=True))

@@ -1,13 +1,15 @@
 """The tutorial: its synth trains on a real drum, plays, and obeys the laws."""
 
+import json
 import re
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from playing import joined, play
 
-from jaxsnare.check import check
+from jaxsnare.cli import main
 from jaxsnare.live.engine import Engine
 from jaxsnare.model import Model
 from jaxsnare.presets import read_preset
@@ -48,10 +50,16 @@ def test_the_combinations_of_the_page(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_it_obeys_the_laws(cowbell):
-    found = check(cowbell)
-    assert [law for law in found.laws if not law.holds] == []
-    assert found.notes == ()
+def test_it_obeys_the_laws(cowbell, capsys):
+    argv = ["check-synth", "cowbell.py:Cowbell", "--plot", "cowbell.png", "--json"]
+    assert main(argv) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["holds"]
+    assert [law for law in found["laws"] if not law["holds"]] == []
+    timed = "a block of"  # on a busy machine it may take long
+    assert [note for note in found["notes"] if not note.startswith(timed)] == []
+    assert max(row["SPL_S"] for row in found["moves"].values()) > 1
+    assert Path("cowbell.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.slow
@@ -59,7 +67,7 @@ def test_it_trains_on_a_real_drum_and_plays(cowbell, shared, tmp_path):
     """It follows better than one sound for every hit, and live as in a file."""
     hits = listen([shared / "data" / "snare" / "real" / "fs_14x05_maple"], RATE)
     synth = cowbell(RATE)
-    recipe = Recipe(epochs=40, learning_rate=2e-3)
+    recipe = Recipe(epochs=15, learning_rate=5e-3)
     with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes
         training = train(hits, synth, read_preset("default", synth), recipe)
     assert training.model.training["test"]["mean_ratio"] < 0.9
@@ -69,9 +77,7 @@ def test_it_trains_on_a_real_drum_and_plays(cowbell, shared, tmp_path):
 
     engine = Engine(model.remapper(RATE), model.params(), 64)
     audio = hits.audio[:3].reshape(-1)
-    audio = np.pad(audio, (0, -len(audio) % 64))
-    live = np.concatenate([engine.process(b).audio for b in audio.reshape(-1, 64)])
-    np.testing.assert_allclose(
-        live, remap(model.remapper(), model.params(), audio).audio, atol=1e-5
-    )
+    live = joined(play(engine, audio))
+    wanted = remap(model.remapper(), model.params(), audio).audio[: len(live)]
+    np.testing.assert_allclose(live, wanted, atol=1e-5)
     assert np.abs(live).max() > 0.01

@@ -45,12 +45,12 @@ def test_a_command_has_the_options_that_are_given_to_it(line):
 @pytest.mark.slow
 def test_the_snippets_run_one_after_the_other(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    write_audio("practice.wav", practice(48_000, seconds=10).audio, 48_000)
+    write_audio("practice.wav", practice(48_000, seconds=8).audio, 48_000)
     names: dict = {}
     with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes
         exec(BLOCKS[0], names)
-        short = BLOCKS[1].replace("Recipe(", "Recipe(epochs=1, ").replace("(5)", "(1)")
-        exec(short, names)
+        short = BLOCKS[1].replace("Recipe(", "Recipe(epochs=1, ")
+        exec(short.replace("(1, 2, 3)", "(1,)").replace("(5)", "(1)"), names)
     # the quieter oscillator of two: turning it up by 1 dB adds less than 1 dB
     assert 0 < float(names["grads"]["osc1_gain.gain"]) < 1
     assert "LKFS per dB" in capsys.readouterr().out
@@ -59,14 +59,7 @@ def test_the_snippets_run_one_after_the_other(tmp_path, monkeypatch, capsys):
     assert Model.load("my-model").sample_rate == 48_000
 
 
-# None of them runs without a device; how the others may end.
-LIVE = {
-    "devices": [],
-    "live": ["--duration", "1", "--overwrite"],
-    "calibrate": ["--play", "practice.wav"],
-}
-HEARD = {"--room": ("--room", "quiet.wav"), "--bleed": ("--bleed", "practice.wav")}
-"""In place of the microphone, which hears nothing."""
+LIVE = "devices", "live", "calibrate"  # none of them runs without a device
 
 
 @pytest.mark.slow
@@ -75,24 +68,27 @@ def test_the_commands_of_the_documentation_run_in_their_order(
 ):
     """From a recording to a played performance, as a newcomer types it."""
     monkeypatch.chdir(tmp_path)
-    write_audio("practice.wav", practice(44_100, seconds=12).audio, 44_100)
+    lesson = practice(44_100, seconds=12)
+    write_audio("practice.wav", lesson.audio, 44_100)
     song = practice(44_100, seconds=4, seed=1).audio
     write_audio("song.wav", song, 44_100)
     (tmp_path / "samples").mkdir()
-    for k, start in enumerate(range(0, 100_000, 10_000)):
-        write_audio(f"samples/{k}.wav", song[start:], 44_100)
+    for start in lesson.onsets:
+        hit = lesson.audio[max(start - 100, 0) : start + 20_000]
+        write_audio(f"samples/{start}.wav", hit, 44_100)
     (tmp_path / "take1").mkdir()
     write_audio("take1/input.wav", song, 44_100)
     names = ("index", "train-well", "parity", "troubleshooting")
     lines = [line.values[0] for line in LINES if str(line.id).split(":")[0] in names]
+    # `reach` is long, and test_cli looks at what it finds
+    left_out = {*LIVE, "bench", "reach"}
     ran = []
     with jax.numpy_dtype_promotion("standard"):
-        for line in map(str, lines):
+        for line in dict.fromkeys(map(str, lines)):
             command, *words = shlex.split(line)[1:]
-            if command in {*LIVE, "bench"} or "torchscript" in line:
+            if command in left_out or "torchscript" in line:
                 continue
             words += ["--epochs", "1"] if command == "train" else []
-            words += ["--steps", "1"] if command == "reach" else []
             again = command in ("train", "onsets") and "--overwrite" not in words
             words += ["--overwrite"] if again else []
             assert main([command, *words]) == 0, (line, capsys.readouterr().err)
@@ -105,21 +101,19 @@ def test_the_commands_of_the_documentation_run_in_their_order(
 @pytest.mark.realtime
 @pytest.mark.skipif(bool(MISSING), reason=MISSING)
 def test_the_commands_that_play_run(random_model, tmp_path):
+    """One of each kind; what calibrates and plays files is in other tests."""
     for name in ("my-snare", "my-rim", "my-tom", "my-bell", "both"):
         random_model().save(tmp_path / name)
-    write_audio(tmp_path / "practice.wav", practice(48_000, seconds=12).audio, 48_000)
-    write_audio(tmp_path / "song.wav", practice(48_000, seconds=3).audio, 48_000)
-    hiss = 1e-4 * np.random.default_rng(0).normal(size=48_000)
-    write_audio(tmp_path / "quiet.wav", hiss.astype(np.float32), 48_000)
-    lines = {str(line.values[0]) for line in LINES}
+    lines = [str(line.values[0]) for line in LINES]
+    lines = sorted(line for line in lines if "--play" not in line)
+    kinds = {re.sub(r"my-\w+|both", "MODEL", line): line for line in lines}
     ran = []
     with jackd("jaxsnare-docs"):
-        for line in sorted(lines):
+        for line in kinds.values():
             command, *words = shlex.split(line)[1:]
-            if command not in LIVE:
+            if command not in ("devices", "live"):
                 continue
-            heard = [w for word in words for w in HEARD.get(word, (word,))]
-            words = heard if heard != words else [*words, *LIVE[command]]
+            words += ["--duration", "1"] if command == "live" else []
             done = subprocess.run(
                 [sys.executable, "-m", "jaxsnare", command, *words],
                 cwd=tmp_path,
@@ -129,5 +123,6 @@ def test_the_commands_that_play_run(random_model, tmp_path):
             )
             assert done.returncode == 0, (line, done.stderr)
             ran.append(command)
-    assert set(ran) == set(LIVE)
+    assert ran.count("devices") == 1
+    assert ran.count("live") >= 4
     assert (tmp_path / "take1" / "input.wav").exists()

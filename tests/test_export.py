@@ -38,16 +38,16 @@ def test_torchscript_maps_as_the_model_does(random_model, tmp_path, hidden):
 @pytest.mark.slow
 def test_stablehlo_plays_as_the_engine_does(random_model, tmp_path):
     model = random_model()
-    save_stablehlo(model, tmp_path / "step.npz", block=128)
+    save_stablehlo(model, tmp_path / "step.npz", block=64)
     exported = load_stablehlo(tmp_path / "step.npz")
     assert exported.record["sample_rate"] == 48_000
-    engine = Engine(model.remapper(), model.params(sensitivity=0.5), 128)
+    engine = Engine(model.remapper(), model.params(sensitivity=0.5), 64)
     params, state = exported.params.copy(), exported.state
     params[exported.record["params"]["sensitivity"]] = 0.5
     audio = practice(48_000, seconds=3).audio
     step, hits = jax.jit(exported.step), 0
     first, last = exported.record["out"]["audio"]
-    for x in audio[: len(audio) // 128 * 128].reshape(-1, 128):
+    for x in audio[: len(audio) // 64 * 64].reshape(-1, 64):
         state, out = step(params, state, x)
         played = engine.process(x)
         hits += len(played.hits)

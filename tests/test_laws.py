@@ -42,7 +42,7 @@ RATE = 44_100
 LENGTH = 896
 WHOLE = LENGTH
 LIVE = 64
-BLOCKS = (1, 7, LIVE, 112, 128)  # 112: a sub-block and a rest
+BLOCKS = (1, 7, LIVE, 112)  # 112: a sub-block and a rest
 
 
 @dataclass(frozen=True)
@@ -324,7 +324,7 @@ ROWS = table() | PALETTE
 DRUMS = [name for name in SHIPPED if name not in ("Snare808", "SimpleDrumSynth")]
 DRUMS += ["Layer", "Chain", "Choice"]
 LONG = ("Snare808", *DRUMS, "Remapper")  # take long to compile
-ONCE = (*PALETTE, *DRUMS[1:])  # not in all lengths of blocks
+ONCE = (*PALETTE, *DRUMS[1:])  # in one length of blocks, and the drums in 112
 IN_TIME = [name for name, row in ROWS.items() if row.time]
 
 
@@ -448,29 +448,30 @@ def quick_rows(*, all_of: Any = LONG) -> list[Any]:
 
 
 def value_cases() -> list[Any]:
-    """Rows in time and blocks; 112 and 128 differ where there are sub-blocks."""
-    slow = [(n, b) for n in IN_TIME for b in (112, 128) if b == 128 or n not in LONG]
+    """Rows in time and blocks; slow are those that others stand for nearly as well."""
     twins = ("Wave saw", "Wave pulse", "Biquad notch", "Shaper tanh", "Shaper fold")
-    twins = (*twins, *DRUMS[2:])
-    slow += [(n, b) for n in ONCE for b in BLOCKS if b != 7 or n in twins]
-    return cases(slow, once=(7, 112))
-
-
-def cases(slow: list[tuple[str, int]], once: tuple[int, ...]) -> list[Any]:
+    slow = {(n, 7) for n in (*twins, *DRUMS[2:])} | {(n, 112) for n in DRUMS[1:]}
+    slow |= {(n, 112) for n in IN_TIME if n not in LONG}
     return [
         pytest.param(n, b, marks=pytest.mark.slow if (n, b) in slow else ())
         for n in IN_TIME
         for b in BLOCKS
-        if n not in ONCE or b in once
+        if n not in ONCE or b == 7 or (b == 112 and n in DRUMS)
     ]
 
 
 def gradient_cases() -> list[Any]:
-    """Rows in time and blocks; all but a few of what compiles for long is slow."""
-    long = (*LONG, *PALETTE, "HitDetector", "SimpleDrumSynth")
-    long = (*long, "Biquad lowpass associative")
-    slow = [(n, b) for n in IN_TIME for b in BLOCKS if n in long or b != 7]
-    return cases(slow, once=(112,))
+    """Rows in time, each in blocks of one length; what compiles for long is slow."""
+    slow = (*LONG, *PALETTE, "HitDetector", "SimpleDrumSynth")
+    slow = (*slow, "Biquad lowpass associative")
+    rests = ("Snare808", "Remapper")
+    drums = (*DRUMS, "SimpleDrumSynth")
+    blocks = dict.fromkeys(IN_TIME, 7)
+    blocks |= dict.fromkeys(drums, LIVE) | dict.fromkeys(rests, 112)
+    return [
+        pytest.param(n, b, marks=pytest.mark.slow if n in slow else ())
+        for n, b in blocks.items()
+    ]
 
 
 IN_DB = (".level", ".threshold", ".fast", ".slow", ".past", ".mask")

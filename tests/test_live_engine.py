@@ -12,15 +12,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from playing import blocks_of, joined, play, starts
 
 from jaxsnare.drummer import SnareDrum, groove
 from jaxsnare.live.controls import Controls
-from jaxsnare.live.engine import Engine, Played
+from jaxsnare.live.engine import Engine
 from jaxsnare.presets import read_preset
 from jaxsnare.remapper import KNOB_MS, remap
 
 RATE = 48_000
-GROOVE = groove(RATE).audio[: 5 * RATE]
+GROOVE = groove(RATE).audio[: 3 * RATE]
 
 
 @pytest.fixture(scope="module")
@@ -43,21 +44,7 @@ def engines(model):
     return get
 
 
-def play(engine: Engine, audio: np.ndarray) -> list[Played]:
-    """All whole blocks of a recording."""
-    whole = len(audio) // engine.block * engine.block
-    return [engine.process(x) for x in audio[:whole].reshape(-1, engine.block)]
-
-
-def joined(played: list[Played], field: str = "audio") -> np.ndarray:
-    return np.concatenate([getattr(p, field) for p in played])
-
-
-def starts(played: list[Played]) -> list[int]:
-    return [hit.sample for p in played for hit in p.hits]
-
-
-@pytest.mark.parametrize("block", [64, 256, pytest.param(441, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("block", [64, 441])
 def test_an_engine_plays_what_remap_renders_bit_for_bit(engines, model, block):
     engine, _ = engines(block)
     played = play(engine, GROOVE)
@@ -67,7 +54,7 @@ def test_an_engine_plays_what_remap_renders_bit_for_bit(engines, model, block):
     assert np.array_equal(joined(played, "synth"), wanted.synth[:whole])
     hits = [hit for p in played for hit in p.hits]
     assert [hit.sample for hit in hits] == wanted.triggers[: len(hits)].tolist()
-    assert len(hits) >= len(wanted.triggers) - 1 >= 10
+    assert len(hits) >= len(wanted.triggers) - 1 >= 5
     for hit, row in zip(hits, np.asarray(wanted.hits.values), strict=False):
         assert np.array_equal(hit.values, row)
     assert sum(p.onsets for p in played) == np.sum(wanted.onsets < whole)
@@ -114,7 +101,7 @@ def test_a_process_that_plays_compiles_one_function_of_the_same_sound(
     assert error_db(result["audio"], wanted[: len(result["audio"])]) < -80
 
 
-@pytest.mark.parametrize("block", [64, 256, pytest.param(441, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("block", [64, 441])
 def test_the_block_length_changes_no_hit_and_no_sound(engines, model, block, error_db):
     played = play(engines(block)[0], GROOVE)
     wanted = remap(model.remapper(), model.params(), GROOVE)
@@ -171,9 +158,9 @@ def test_bad_output_becomes_silence_and_the_engine_recovers(engines):
 
 
 def test_every_knob_moves_one_number_and_is_heard(engines):
-    engine, controls = engines(256)
+    engine, controls = engines(64)
     hit = SnareDrum(RATE).strike(0.8)[: RATE // 8]
-    strokes = np.concatenate([np.zeros(256, np.float32), hit, 0.5 * hit])
+    strokes = np.concatenate([np.zeros(64, np.float32), hit, 0.5 * hit])
 
     def heard():
         engine.reset()
@@ -242,7 +229,7 @@ def test_all_knobs_hammered_while_playing(engines, caplog):
     with jax.log_compiles(True), caplog.at_level(logging.WARNING):
         with Hammer(controls, [(s.name, s.lo, s.hi) for s in controls.specs]) as hammer:
             while hammer.sets < 500:
-                for x in GROOVE[: RATE // 64 * 64].reshape(-1, 64):
+                for x in blocks_of(GROOVE[:RATE], 64):
                     played = engine.process(x)
                     assert np.isfinite(played.audio).all()
                     assert np.abs(played.audio).max() <= 1
@@ -383,7 +370,7 @@ def loop(engine: Engine, audio: np.ndarray, level_db: float | None) -> list[int]
     past = [np.zeros(engine.block, np.float32)] * DELAY
     at = []
     engine.reset()
-    for x in audio[: len(audio) // 64 * 64].reshape(-1, 64):
+    for x in blocks_of(audio, 64):
         played = engine.process(x + share * past.pop(0))
         past.append(played.audio)
         at += [hit.sample for hit in played.hits]
@@ -398,15 +385,15 @@ def extra(at: list[int], wanted: list[int]) -> list[int]:
 @pytest.mark.parametrize("level", [-20.0, -10.0])
 def test_the_guard_keeps_our_own_sound_from_triggering(engines, level):
     engine, controls = engines(64)
+    audio = groove(RATE).audio[: 5 * RATE]  # of which the softest may drown
     controls.set_many(SENSITIVE)
-    undisturbed = loop(engine, GROOVE, None)
-    assert extra(loop(engine, GROOVE, level), undisturbed)  # what it is there for
+    undisturbed = loop(engine, audio, None)
+    assert extra(loop(engine, audio, level), undisturbed)  # what it is there for
     controls.set("guard", level + 6)
-    alone = loop(engine, GROOVE, None)
-    guarded = loop(engine, GROOVE, level)
+    alone = loop(engine, audio, None)
+    guarded = loop(engine, audio, level)
     assert not extra(guarded, undisturbed)
     assert not extra(guarded, alone)
-    # the softest may drown in it
     assert len(guarded) >= 0.9 * len(alone)
     assert len(alone) >= 0.6 * len(undisturbed)
 

@@ -101,7 +101,8 @@ def test_a_file_is_played_to_its_end_and_recorded(folder, server, tmp_path):
     assert np.flatnonzero(synth)[0] in (hits[0]["sample"], hits[0]["sample"] + 1)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+# SIGINT is sent where the disk is full
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_it_with_a_summary(folder, server, tmp_path, number):
     take = tmp_path / "take"
     with Program(folder, "--record", str(take), "--duration", "60") as program:
@@ -141,7 +142,7 @@ def test_what_was_recorded_outlives_a_killed_program(folder, server, tmp_path):
     take = tmp_path / "take"
     with Program(folder, "--record", str(take)) as program:
         program.ready()
-        time.sleep(2)
+        time.sleep(1.5)
         program.process.kill()
         assert program.end()[0] == -signal.SIGKILL
     assert recorded_s(take) > 0.5
@@ -153,7 +154,7 @@ def test_a_full_disk_ends_the_recording_and_not_the_playing(folder, server, tmp_
         program.ready()
         limits = 200_000, resource.RLIM_INFINITY  # a second is 192 000 bytes
         resource.prlimit(program.process.pid, resource.RLIMIT_FSIZE, limits)
-        time.sleep(3)
+        time.sleep(2.5)
         assert program.process.poll() is None
         program.process.send_signal(signal.SIGINT)
         status, out, err = program.end(timeout=5)

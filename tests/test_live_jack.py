@@ -148,7 +148,7 @@ def test_a_block_of_any_length_plays_as_remap_renders(server, engines, model, er
 
 
 SOAK = "JAXSNARE_SOAK" in os.environ
-"""Half an hour instead of five minutes, and a minute of real time instead of 10 s."""
+"""Half an hour instead of 100 s, and a minute of real time instead of 6 s."""
 
 CLICKS = np.zeros(3 * RATE, np.float32)
 AT = 4800 + np.arange(8) * (16_000 + 37)  # at every place within a block
@@ -156,9 +156,7 @@ for t in AT:
     CLICKS[t : t + 48] = np.cos(np.arange(48)) * np.hanning(96)[48:]
 
 
-@pytest.mark.parametrize(
-    ("samples", "added"), [(64, 0), (32, 64), (96, 64), (128, 0), (256, 0), (1024, 0)]
-)
+@pytest.mark.parametrize(("samples", "added"), [(64, 0), (32, 64), (96, 64), (1024, 0)])
 def test_the_answer_to_a_click_comes_when_it_is_stated(
     server, engines, model, samples, added
 ):
@@ -218,7 +216,7 @@ def test_long_playing_in_freewheel(server, engines, model):
     """The same hits sound the same at the end, nothing is lost, nothing piles up."""
     large = 1024  # a period: what the server does in between costs less
     audio = GROOVE[: len(GROOVE) // large * large]
-    rounds = ceil((30 if SOAK else 5) * 60 * RATE / len(audio))
+    rounds = ceil((1800 if SOAK else 100) * RATE / len(audio))
     twice = remap(model.remapper(), model.params(), np.tile(audio, 2))
     wanted = twice.audio[len(audio) :]  # with the end of the round before
     hits = np.sum(twice.triggers >= len(audio))
@@ -328,7 +326,7 @@ def real_time(engine: Engine, model, folder: Path, seconds: float) -> None:
 
 
 def test_seconds_in_real_time(server, engines, model, tmp_path):
-    real_time(engines(64), model, tmp_path, 60 if SOAK else 10)
+    real_time(engines(64), model, tmp_path, 60 if SOAK else 6)
 
 
 class Clock:
@@ -425,7 +423,7 @@ def test_a_period_that_changes_while_playing_is_followed(server, engines):
 
 
 def test_knobs_hammered_on_the_clock_lose_nothing(server, engines, model, error_db):
-    """A thousand turns a second for three seconds, then all back: as if untouched."""
+    """A thousand turns a second for two seconds, then all back: as if untouched."""
     engine = engines(64)
     controls = Controls(engine, model)
     before = {spec.name: controls[spec.name] for spec in controls.specs}
@@ -434,14 +432,14 @@ def test_knobs_hammered_on_the_clock_lose_nothing(server, engines, model, error_
     with Player(engine, source=np.tile(GROOVE, 2), recorder=keeper) as player:
         wait_for(lambda: player.stats.blocks > 10, 5)
         began, turned = time.monotonic(), 0
-        while time.monotonic() - began < 3:
+        while time.monotonic() - began < 2:
             spec = controls.specs[rng.choice(controls.specs.names)]
             controls.set(spec.name, rng.uniform(spec.lo, spec.hi))
             turned += 1
             time.sleep(0.001)
         hammered = len(keeper.played)
         controls.set_many(before)
-        wait_for(lambda: len(keeper.played) > hammered + 3000, 20)
+        wait_for(lambda: len(keeper.played) > hammered + 2500, 20)
     audio = np.concatenate([p.audio for p in keeper.played])
     after = np.concatenate([p.input for p in keeper.played[hammered + 10 :]])
     untouched = remap(model.remapper(), model.params(), after).audio
@@ -450,7 +448,7 @@ def test_knobs_hammered_on_the_clock_lose_nothing(server, engines, model, error_
     assert np.isfinite(audio).all()
     assert np.abs(audio).max() <= 1
     print(f"\n{turned} turns; {player.stats.xruns} xruns")
-    assert turned > 500
+    assert turned > 300
     assert player.stats.faults == player.stats.other_lengths == 0
     assert (engine.bad_input, engine.bad_output) == (0, 0)
     # Shared machines lose some blocks anyway; a compilation at each turn, nearly all.

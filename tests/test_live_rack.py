@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from playing import blocks_of, joined, play
 
 from jaxsnare.drummer import SnareDrum, groove
 from jaxsnare.live.controls import Controls
@@ -45,10 +46,6 @@ def ready(rack: Rack, number: int) -> None:
     while slot.busy:
         assert time.monotonic() < end
         time.sleep(0.05)
-
-
-def blocks_of(audio):
-    return audio[: len(audio) // BLOCK * BLOCK].reshape(-1, BLOCK)
 
 
 @pytest.mark.slow
@@ -93,7 +90,7 @@ def test_another_model_is_compiled_by_another_process(
     assert rack.poll() == f"playing {folders / 'other'}"
     assert rack.poll() == ""
     audio = groove(RATE).audio[: 3 * RATE]
-    played = np.concatenate([rack.engine.process(x).audio for x in blocks_of(audio)])
+    played = joined(play(rack.engine, audio))
     model = rack.controls.model
     wanted = remap(model.remapper(RATE), model.params(), audio).audio[: len(played)]
     assert np.abs(wanted).max() > 0.1
@@ -143,12 +140,12 @@ def test_an_engine_that_takes_over_hears_no_hit_twice_and_misses_none(random_mod
     audio[1000 : 1000 + len(stroke)] = stroke[: len(audio) - 1000]
     other = random_model(seed=2, hidden=(16,))
     engines = [Engine(m.remapper(), m.params(), BLOCK) for m in (random_model(), other)]
-    alone = [p for x in blocks_of(audio) for p in engines[1].process(x).hits]
+    alone = [hit for p in play(engines[1], audio) for hit in p.hits]
     for at in (1100, 1400, 4000):
         for engine in engines:
             engine.reset()
         hits, engine = [], engines[0]
-        for k, x in enumerate(blocks_of(audio)):
+        for k, x in enumerate(blocks_of(audio, BLOCK)):
             if k == at // BLOCK:
                 engines[1].take_over(engines[0])
                 engine = engines[1]

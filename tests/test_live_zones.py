@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 from fake_sound import BLOCK, Doubler, Status, call
+from playing import joined, play
 
 from jaxsnare.drummer import SnareDrum
 from jaxsnare.live.commands import _source, _zones
@@ -128,8 +129,7 @@ def test_each_zone_plays_as_its_model_does_alone(tmp_path, random_model):
     wanted = np.zeros_like(got)
     for row, model in zip(x, models.values(), strict=True):
         alone = Engine(model.remapper(RATE), model.params(), 64)
-        parts = [alone.process(b).audio for b in row.reshape(-1, 64)]
-        wanted += np.concatenate(parts)
+        wanted += joined(play(alone, row))
     assert np.abs(wanted).max() > 0.01
     np.testing.assert_allclose(got, np.clip(wanted, -1, 1), atol=1e-6)
 

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.signal
-import soundfile
 
 from jaxsnare import Snare808, render
 from jaxsnare.features import OnsetFeatures
@@ -27,21 +26,15 @@ SYNTH = Snare808(RATE)
 
 
 @pytest.fixture(scope="module")
-def performances(shared):
-    return shared / "data" / "snare" / "performances"
+def groove(performance):
+    return performance("gogodze2_snare__groove")
 
 
 @pytest.fixture(scope="module")
-def groove(performances):
-    return soundfile.read(
-        performances / "gogodze2_snare__groove.flac", dtype="float32"
-    )[0]
-
-
-@pytest.fixture(scope="module")
-def heard(performances):
+def heard(shared):
     """The hits that a training on the groove would see."""
-    return listen([performances / "gogodze2_snare__groove.flac"], RATE, window=256)
+    path = shared / "data" / "snare" / "performances" / "gogodze2_snare__groove.flac"
+    return listen([path], RATE, window=256)
 
 
 def measured(features, windows):
@@ -71,10 +64,8 @@ def test_hits_become_voices_after_the_latency(model, played, heard):
     np.testing.assert_array_equal(played.onsets, heard.onsets)
 
 
-@pytest.mark.parametrize("block", [441, None])
-def test_blocks_of_any_size_play_the_same(model, groove, played, error_db, block):
-    params = model.params(gain=-7.0)
-    got = remap(model.remapper(), params, groove, block or len(groove))
+def test_large_blocks_play_the_same(model, groove, played, error_db):
+    got = remap(model.remapper(), model.params(gain=-7.0), groove, block=8192)
     np.testing.assert_array_equal(got.onsets, played.onsets)
     np.testing.assert_array_equal(got.triggers, played.triggers)
     assert error_db(got.audio, played.audio) < -80
@@ -83,12 +74,9 @@ def test_blocks_of_any_size_play_the_same(model, groove, played, error_db, block
     np.testing.assert_allclose(got.hits.values, played.hits.values, rtol=1e-4)
 
 
-def test_single_samples_play_the_same(model, performances, error_db):
+def test_single_samples_play_the_same(model, performance, error_db):
     """A piece of a roll, sample by sample."""
-    roll = soundfile.read(performances / "fs_14x05_maple__roll.flac", dtype="float32")[
-        0
-    ]
-    piece = roll[22_500:28_500]
+    piece = performance("fs_14x05_maple__roll")[22_500:28_500]
     params = model.params(gain=-7.0)
     got = remap(model.remapper(), params, piece, block=1)
     wanted = remap(model.remapper(), params, piece, block=64)

@@ -332,12 +332,11 @@ def test_the_published_loss_and_its_gradients(golden, precision, tolerance):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rate", [44_100, 48_000])
-def test_hits_as_close_as_they_may_be_play_the_same_in_any_blocks(rate, error_db):
+def test_hits_as_close_as_they_may_be_play_the_same_in_any_blocks(error_db):
     """The second of two hits may fall anywhere in a sub-block, and in its fade."""
-    synth = SimpleDrumSynth(rate)
+    synth = SimpleDrumSynth(RATE)
     values = as_params(synth.specs.defaults)
-    gap = min_gap_samples(rate)
+    gap = min_gap_samples(RATE)
     step = jax.jit(synth.step)
 
     def play(triggers, block):
@@ -347,7 +346,7 @@ def test_hits_as_close_as_they_may_be_play_the_same_in_any_blocks(rate, error_db
             out.append(np.asarray(audio))
         return np.concatenate(out)
 
-    for offset in range(0, 64, 3):
+    for offset in range(0, 64, 7):
         triggers = np.zeros(768, bool)
         triggers[[5 + offset, 205 + offset, 205 + offset + gap]] = True
         whole = play(triggers, 768)

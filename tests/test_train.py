@@ -55,7 +55,7 @@ def short(hits):
 @pytest.mark.slow
 def test_a_real_drum_is_followed(shared):
     hits = listen([shared / "data/snare/real/gogodze2_snare"], RATE)
-    training = train(hits, SYNTH, PRESET, Recipe(epochs=15))
+    training = train(hits, SYNTH, PRESET, Recipe(epochs=10))
     test = training.model.training["test"]
     assert test["mean_ratio"] < 0.8
     assert training.table["SPL_T"]["ratio"] < 0.6
