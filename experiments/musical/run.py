@@ -282,7 +282,9 @@ def ways(model: Model) -> dict[str, Model]:
     }
 
 
-def missed_hits(pieces: list[Piece], models: dict[str, Model], out: Path) -> dict:
+def missed_hits(
+    pieces: list[Piece], models: dict[str, Model], rim: dict[str, Model], out: Path
+) -> dict:
     """The page of what is missed: by the published detector and by ours."""
     page = Page("Missed hits")
     page.words(
@@ -295,6 +297,8 @@ def missed_hits(pieces: list[Piece], models: dict[str, Model], out: Path) -> dic
         page.sound("the drum", piece.audio)
         for preset, model in models.items():
             heard = {n: answers(way, piece) for n, way in ways(model).items()}
+            if piece.name == "rim" and rim:
+                heard["ours, a model for the rim"] = answers(rim[preset], piece)
             for name, got in heard.items():
                 found[f"{piece.name} | {preset} | {name}"] = got.row()
             if preset == PRESETS[0]:
@@ -368,6 +372,8 @@ def main() -> None:
         words = f"single hits on the {place}, for the crescendo (default: embedded)"
         add(f"--{place}", type=Path, nargs="+", metavar="FILE", default=[], help=words)
     add("--models", type=Path, metavar="FOLDER", help="play those, trained before")
+    words = "for the crescendo on the rim as well: trained on the rim alone"
+    add("--rim-models", type=Path, metavar="FOLDER", help=words)
     add("--epochs", type=int, default=Recipe().epochs)
     add("--out", type=Path, default=Path("musical-results"))
     args = parser.parse_args()
@@ -381,7 +387,8 @@ def main() -> None:
         crescendo("head", recorded(args.head) or strokes("head", 0.2)),
         crescendo("rim", recorded(args.rim) or strokes("crossstick", 0.3)),
     ]
-    found = missed_hits(crescendos, models, args.out)
+    rim = loaded(args.rim_models) if args.rim_models else {}
+    found = missed_hits(crescendos, models, rim, args.out)
     (args.out / "missed-hits.json").write_text(json.dumps(found, indent=2) + "\n")
     print(
         f"look at {', '.join(f'{n}.html' for n in [*names, 'missed-hits'])} "
@@ -389,10 +396,14 @@ def main() -> None:
     )
 
 
+def loaded(folder: Path) -> dict[str, Model]:
+    return {name: Model.load(folder / name) for name in PRESETS}
+
+
 def trained(args: argparse.Namespace) -> dict[str, Model]:
     """A model for each preset, kept in OUT/models; or those of --models."""
     if args.models is not None:
-        return {name: Model.load(args.models / name) for name in PRESETS}
+        return loaded(args.models)
     sources = args.practice
     if not sources:
         sources = [args.out / "practice.flac"]
