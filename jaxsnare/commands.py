@@ -28,6 +28,7 @@ from jaxsnare.detector import DETECTORS, detector_specs
 from jaxsnare.dsp.noise import SeededNoise
 from jaxsnare.features import TargetFeatures
 from jaxsnare.interrupt import patient_ctrl_c
+from jaxsnare.lessons import Job
 from jaxsnare.model import Model
 from jaxsnare.model_files import check_destination
 from jaxsnare.onset import pre_roll_samples
@@ -51,7 +52,7 @@ from jaxsnare.terminal import (
     progress_bar,
     table,
 )
-from jaxsnare.train import Job, Training, listen, saved_state, train
+from jaxsnare.train import Training, listen, saved_state, train
 
 SHOWN_HITS = 32  # of a folder of hits, in the report
 TARGET = TargetFeatures(48_000)  # for names and units, which hold at any rate

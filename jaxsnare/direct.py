@@ -19,11 +19,12 @@ import numpy as np
 from jaxsnare.features import TargetFeatures
 from jaxsnare.fitting import Problem, at_once, each_used
 from jaxsnare.interrupt import patient_ctrl_c
+from jaxsnare.lessons import Job, check_jobs, describe, prepare
 from jaxsnare.losses import feature_difference
 from jaxsnare.mapping import make_mapping
 from jaxsnare.saved import Saved
 from jaxsnare.synths import Synth
-from jaxsnare.train import Job, check_jobs, describe, errors, prepare
+from jaxsnare.train import errors
 
 STEPS_AT_ONCE = 10
 

@@ -22,11 +22,12 @@ from jaxsnare.cli import COMMANDS, _parse, main
 from jaxsnare.commands import chosen_recipe
 from jaxsnare.detector import HIT_SPECS, HitDetector
 from jaxsnare.drummer import SnareDrum, practice
+from jaxsnare.lessons import Job
 from jaxsnare.onset import ONSET_SPECS, OnsetDetector, find_onsets
 from jaxsnare.presets import read_preset
 from jaxsnare.recipe import Recipe
 from jaxsnare.remapper import PLAY_SPECS
-from jaxsnare.train import Job, listen, saved_state
+from jaxsnare.train import listen, saved_state
 
 ROOT = Path(__file__).resolve().parents[1]
 RATE = 48_000

@@ -19,11 +19,12 @@ from jaxsnare.fitting import (
     losses_and_gradients,
     mean_losses,
 )
+from jaxsnare.lessons import Job
 from jaxsnare.mapping import MapParams, make_mapping
 from jaxsnare.presets import read_preset
 from jaxsnare.recipe import Recipe
 from jaxsnare.synths import Snare808
-from jaxsnare.train import Job, listen, saved_state, train
+from jaxsnare.train import listen, saved_state, train
 
 RATE = 44_100
 SYNTH = Snare808(sample_rate=RATE)

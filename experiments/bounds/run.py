@@ -16,10 +16,11 @@ import numpy as np
 from jaxsnare.data import reference_hit
 from jaxsnare.direct import Settings, reach_many
 from jaxsnare.features import OnsetFeatures, TargetFeatures
+from jaxsnare.lessons import Job
 from jaxsnare.presets import read_preset
 from jaxsnare.recipe import Recipe
 from jaxsnare.synths import Snare808
-from jaxsnare.train import Job, listen
+from jaxsnare.train import listen
 
 RATE = 44_100
 LENGTHS = 0.3, 0.5, 0.8, 1.2, 2.0, 3.0

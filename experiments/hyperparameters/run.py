@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxsnare.lessons import Job
 from jaxsnare.presets import read_preset
 from jaxsnare.recipe import Recipe
 from jaxsnare.synths import Snare808
-from jaxsnare.train import Job, fit_many, listen, saved_state
+from jaxsnare.train import fit_many, listen, saved_state
 
 RATE = 44_100
 SHAPES = ((), (16,), (32,), (64,), (32, 32), (64, 64, 64))

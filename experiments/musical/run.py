@@ -32,6 +32,7 @@ from matplotlib.figure import Figure
 from jaxsnare.audio import read_audio_native, write_audio
 from jaxsnare.drummer import SnareDrum, groove, practice
 from jaxsnare.features import TargetFeatures
+from jaxsnare.lessons import Job
 from jaxsnare.model import Model
 from jaxsnare.onset import ONSET_SPECS
 from jaxsnare.presets import read_preset
@@ -39,7 +40,7 @@ from jaxsnare.recipe import Recipe
 from jaxsnare.remapper import Remapped, remap
 from jaxsnare.report import FULL_NAMES
 from jaxsnare.synths import Snare808
-from jaxsnare.train import Job, fit_many, listen
+from jaxsnare.train import fit_many, listen
 
 RATE = 44_100
 PRESETS = ("808_snare_1", "808_snare_2", "808_snare_3")

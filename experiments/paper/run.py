@@ -24,12 +24,13 @@ import numpy as np
 from jaxsnare.data import Hits
 from jaxsnare.direct import Settings, reach_many
 from jaxsnare.features import TargetFeatures
+from jaxsnare.lessons import Job, describe
 from jaxsnare.mapping import HIDDEN
 from jaxsnare.presets import read_preset
 from jaxsnare.recipe import Recipe
 from jaxsnare.saved import Saved
 from jaxsnare.synths import Snare808
-from jaxsnare.train import Job, describe, fit_many, listen, saved_state
+from jaxsnare.train import fit_many, listen, saved_state
 
 RATE = 44_100
 PRESETS = (

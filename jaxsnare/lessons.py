@@ -1,0 +1,198 @@
+"""What a training is given: jobs, and what is heard in their hits, in numbers."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsnare.data import Hits, Split, reference_hit, split_hits
+from jaxsnare.features import OnsetFeatures
+from jaxsnare.features.normalise import fit, normalise
+from jaxsnare.fitting import Case, Problem, at_once
+from jaxsnare.gate import examples_of
+from jaxsnare.losses import difference_weights
+from jaxsnare.mapping import MapParams
+from jaxsnare.model_files import synth_record
+from jaxsnare.presets import Preset
+from jaxsnare.recipe import Recipe
+from jaxsnare.synths import Synth, not_finite
+
+
+@dataclass(frozen=True)
+class Job:
+    """One model to be trained: on which hits, around which preset, and how."""
+
+    hits: Hits
+    preset: Preset
+    recipe: Recipe = field(default_factory=Recipe)
+
+
+def check_jobs(jobs: Sequence[Job], synth: Synth) -> None:
+    """An error unless preset, hits and recipe of every job go with the synth."""
+    if not jobs:
+        raise ValueError("there is no job; wanted: one or more models to train")
+    for job in jobs:
+        _check(job, synth)
+
+
+def _check(job: Job, synth: Synth) -> None:
+    rate, hits, recipe = synth.sample_rate, job.hits, job.recipe
+    if not isinstance(job.preset, Preset):
+        raise TypeError(
+            f"preset is a {type(job.preset).__name__}; wanted: values and damping, as "
+            "read_preset gives them"
+        )
+    if hits.sample_rate != rate:
+        raise ValueError(
+            f"the hits are at {hits.sample_rate} Hz and the synth is at {rate} Hz; "
+            "listen at the synth's rate"
+        )
+    if hits.windows.shape[1] != recipe.window:
+        raise ValueError(
+            f"the hits have windows of {hits.windows.shape[1]} samples and the recipe "
+            f"of {recipe.window}; listen with the recipe's window"
+        )
+
+
+def describe(jobs: Sequence[Job], synth: Synth) -> dict[str, Any]:
+    """All that the result of jobs depends on, as plain values."""
+    return {
+        "synth": synth_record(synth),
+        "models": [
+            {
+                "recipe": asdict(job.recipe),
+                "preset": job.preset._asdict(),
+                "hits": len(job.hits.audio),
+                "fingerprint of the hits": _fingerprint(job.hits),
+            }
+            for job in jobs
+        ],
+    }
+
+
+def _fingerprint(hits: Hits) -> str:
+    """The same for the same hits: 64 bits, as 16 digits."""
+    digest = hashlib.sha256()
+    for sounds in (hits.windows, hits.audio):
+        digest.update(sounds.tobytes())
+    return digest.hexdigest()[:16]
+
+
+class _Heard(NamedTuple):
+    """What is heard in hits, whatever is made of it."""
+
+    onset_features: np.ndarray  # [N, F]
+    features: np.ndarray  # [N, 7]
+    examples: np.ndarray  # [M, G], for the gate
+
+
+class Lesson(NamedTuple):
+    """A job in numbers."""
+
+    heard: _Heard
+    reference: int
+    split: Split
+    normalised: np.ndarray  # [N, F]
+    before: np.ndarray  # [N, P] what is bent, in the unit interval
+    wanted: np.ndarray  # [N, 7]
+    case: Case
+
+
+def prepare(problem: Problem, jobs: Sequence[Job]) -> list[Lesson]:
+    """Every job in numbers; hits that several jobs share are heard once."""
+    heard: dict[int, _Heard] = {}
+    for job in jobs:
+        if id(job.hits) not in heard:
+            heard[id(job.hits)] = _hear(problem, job.hits)
+    return [_prepare(problem, job, heard[id(job.hits)]) for job in jobs]
+
+
+def _hear(problem: Problem, hits: Hits) -> _Heard:
+    rate = problem.synth.sample_rate
+    window = hits.windows.shape[1]
+    onset_features = OnsetFeatures(rate, window)
+    return _Heard(
+        _in_pieces(onset_features, hits.windows),
+        _in_pieces(problem.target, hits.audio),
+        examples_of(hits.audio, window, rate),
+    )
+
+
+def _prepare(problem: Problem, job: Job, heard: _Heard) -> Lesson:
+    """Reference hit, split, normaliser and balance of a job."""
+    specs, recipe = problem.specs, job.recipe
+    loudness = heard.features[:, 0]
+    reference = reference_hit(heard.features, rule=recipe.reference, loudness=loudness)
+    split = split_hits(loudness, reference, recipe.seed)
+    wanted = heard.features - heard.features[reference]
+
+    normaliser = fit(jnp.asarray(heard.onset_features[split.train]))
+    normalised = normalise(normaliser, jnp.asarray(heard.onset_features))
+    inputs = normalised.shape[1]
+    values = specs.pack(job.preset.values)
+    params = MapParams(
+        specs.to_unit(values),
+        specs.pack(job.preset.damping),
+        None,
+        normaliser,
+        normalised[reference],
+        jnp.ones(inputs),
+        jnp.zeros(inputs),
+    )
+    balance = jnp.ones(wanted.shape[1])
+    if recipe.weights == "balanced":
+        balance = difference_weights(jnp.asarray(wanted[split.train]))
+    preset_features = _features(problem, values)
+    if not np.isfinite(preset_features).all():
+        raise not_finite(problem.synth)
+    case = Case(params, preset_features, balance, recipe.start_rate, recipe.patience)
+    case = jax.tree.map(np.asarray, case)
+    normalised = np.asarray(normalised)
+    return Lesson(
+        heard,
+        reference,
+        split,
+        normalised,
+        np.tile(case.params.preset, (len(wanted), 1)),
+        wanted,
+        case,
+    )
+
+
+def look_again(problem: Problem, job: Job, lesson: Lesson, modulation) -> Lesson:
+    """The same hits on a longer window, each played as the first mapping bends it."""
+    window = job.recipe.second_look
+    ears = OnsetFeatures(problem.synth.sample_rate, window)
+    heard = jnp.asarray(_in_pieces(ears, job.hits.audio[:, :window]))
+    normaliser = fit(heard[lesson.split.train])
+    normalised = normalise(normaliser, heard)
+    normalised = np.asarray(normalised)
+    params = lesson.case.params._replace(
+        normaliser=jax.tree.map(np.asarray, normaliser),
+        centre=normalised[lesson.reference],
+    )
+    return lesson._replace(
+        normalised=normalised,
+        before=np.clip(lesson.before + modulation, 0.0, 1.0),
+        case=lesson.case._replace(params=params),
+    )
+
+
+@partial(jax.jit, static_argnums=(0,))
+def _features(problem, values):
+    return problem.sound_features(values)
+
+
+def _in_pieces(function: Any, rows: np.ndarray) -> np.ndarray:
+    """A feature extractor over rows [N, T], some at a time, as [N, K]."""
+    return np.asarray(_map_rows(function, jnp.asarray(rows)))
+
+
+@partial(jax.jit, static_argnums=(0,))
+def _map_rows(function, rows):
+    return jax.lax.map(function, rows, batch_size=at_once())
