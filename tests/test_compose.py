@@ -67,7 +67,7 @@ def test_it_trains_on_a_real_drum_and_plays(cowbell, shared, tmp_path):
     """It follows better than one sound for every hit, and live as in a file."""
     hits = listen([shared / "data" / "snare" / "real" / "fs_14x05_maple"], RATE)
     synth = cowbell(RATE)
-    recipe = Recipe(epochs=15, learning_rate=5e-3)
+    recipe = Recipe(epochs=40, learning_rate=2e-3)
     with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes
         training = train(hits, synth, read_preset("default", synth), recipe)
     assert training.model.training["test"]["mean_ratio"] < 0.9
