@@ -7,6 +7,8 @@ from torch import Tensor, nn  # pyright: ignore[reportMissingImports]
 
 from jaxsnare.model import Model
 
+ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "silu": nn.SiLU}
+
 
 class PluginMapping(nn.Module):
     """Normalised onset features [1, 3] to modulation and preset [2, 14]."""
@@ -37,7 +39,7 @@ def plugin_mapping(model: Model) -> PluginMapping:
         if "bias" in layer:
             linear.bias = nn.Parameter(_tensor(layer["bias"]))
         norm = nn.LayerNorm(kernel.shape[0], eps=1e-5, elementwise_affine=False)
-        modules += [linear, norm, nn.ReLU()]
+        modules += [linear, norm, ACTIVATIONS[model.mapping.activation]()]
     end = nn.Tanh() if model.mapping.hidden else nn.Hardtanh()
     network = nn.Sequential(*modules[:-2], end)
     rows = (params.centre, params.damping, params.preset)

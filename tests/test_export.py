@@ -17,12 +17,16 @@ from jaxsnare.live.engine import Engine
 from jaxsnare.mapping import map_features
 
 
-@pytest.mark.parametrize("hidden", [(), (32,), (64, 64, 64)])
-def test_torchscript_maps_as_the_model_does(random_model, tmp_path, hidden):
+@pytest.mark.parametrize(
+    ("hidden", "activation"),
+    [((), "relu"), ((32,), "relu"), ((64, 64, 64), "silu"), ((32,), "tanh")],
+)
+def test_torchscript_maps_as_the_model_does(random_model, tmp_path, hidden, activation):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     # loading is deprecated as saving is
     warnings.filterwarnings("ignore", category=FutureWarning)
     model = random_model(hidden=hidden, init_std=2.0)
+    model = replace(model, mapping=replace(model.mapping, activation=activation))
     save_torchscript(model, tmp_path / "model.pt")
     loaded = torch.jit.load(tmp_path / "model.pt")
     params = model.map_params()
