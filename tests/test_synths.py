@@ -220,7 +220,7 @@ def test_values_are_latched_at_the_trigger(error_db):
     assert error_db(got, wanted) < -80
 
 
-@pytest.mark.parametrize("block", [64, 112, 7])
+@pytest.mark.parametrize("block", [64, pytest.param(7, marks=pytest.mark.slow)])
 def test_a_voice_is_revised_while_it_sounds(block, error_db):
     """As training hears it, and, of a gain behind all state, as if it always was so."""
     start, at, length = 37, 800, 3000

@@ -148,6 +148,7 @@ def test_a_second_look_begins_where_the_first_ends(hits, short):
     assert loss < (before * weights).mean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("look", [1, 2])
 def test_a_killed_training_goes_on_in_the_look_where_it_was(
     hits, short, tmp_path, look
