@@ -44,7 +44,7 @@ def engines(model):
     return get
 
 
-@pytest.mark.parametrize("block", [64, 441])
+@pytest.mark.parametrize("block", [64, pytest.param(441, marks=pytest.mark.slow)])
 def test_an_engine_plays_what_remap_renders_bit_for_bit(engines, model, block):
     engine, _ = engines(block)
     played = play(engine, GROOVE)
@@ -101,7 +101,7 @@ def test_a_process_that_plays_compiles_one_function_of_the_same_sound(
     assert error_db(result["audio"], wanted[: len(result["audio"])]) < -80
 
 
-@pytest.mark.parametrize("block", [64, 441])
+@pytest.mark.parametrize("block", [64, pytest.param(441, marks=pytest.mark.slow)])
 def test_the_block_length_changes_no_hit_and_no_sound(engines, model, block, error_db):
     played = play(engines(block)[0], GROOVE)
     wanted = remap(model.remapper(), model.params(), GROOVE)
@@ -382,7 +382,7 @@ def extra(at: list[int], wanted: list[int]) -> list[int]:
     return [t for t in at if min(abs(np.subtract(wanted, t))) > 0.005 * RATE]
 
 
-@pytest.mark.parametrize("level", [-20.0, -10.0])
+@pytest.mark.parametrize("level", [pytest.param(-20.0, marks=pytest.mark.slow), -10.0])
 def test_the_guard_keeps_our_own_sound_from_triggering(engines, level):
     engine, controls = engines(64)
     audio = groove(RATE).audio[: 5 * RATE]  # of which the softest may drown

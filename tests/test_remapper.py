@@ -64,6 +64,7 @@ def test_hits_become_voices_after_the_latency(model, played, heard):
     np.testing.assert_array_equal(played.onsets, heard.onsets)
 
 
+@pytest.mark.slow
 def test_large_blocks_play_the_same(model, groove, played, error_db):
     got = remap(model.remapper(), model.params(gain=-7.0), groove, block=8192)
     np.testing.assert_array_equal(got.onsets, played.onsets)
@@ -160,6 +161,7 @@ def test_a_hit_looked_at_twice_is_what_is_trained(
     assert error_db(got.synth, played.synth) > -20
 
 
+@pytest.mark.slow
 def test_the_next_onset_forbids_a_second_look(twice, model, groove, heard, error_db):
     """It is heard before the second look is due, and plays after it would have been."""
     start, apart, again = heard.onsets[0], 2000, 2048 - 256
