@@ -68,6 +68,7 @@ def calibrate(folder, audio, tmp_path, capsys):
     return json.loads(capsys.readouterr().out)["trim_db"]
 
 
+@pytest.mark.slow
 def test_calibration_makes_up_for_the_level_of_the_microphone(
     folder, strokes, tmp_path, capsys
 ):

@@ -101,6 +101,7 @@ def test_a_process_that_plays_compiles_one_function_of_the_same_sound(
     assert error_db(result["audio"], wanted[: len(result["audio"])]) < -80
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", [64, pytest.param(441, marks=pytest.mark.slow)])
 def test_the_block_length_changes_no_hit_and_no_sound(engines, model, block, error_db):
     played = play(engines(block)[0], GROOVE)

@@ -117,6 +117,7 @@ def test_what_cannot_be_loaded_is_said_and_the_first_plays_on(rack, folders):
     assert rack.choose(missing).startswith("playing")
 
 
+@pytest.mark.slow
 def test_knobs_are_turned_from_the_beginning(folders):
     knobs = {"mix": 0.25, "osc1.freq": 250.0, "scale.RMS": 2.0, "damping.osc1.mod": 0.1}
     rack = made([folders / "first", folders / "like it"], knobs=knobs)

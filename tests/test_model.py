@@ -320,6 +320,7 @@ def test_faulty_files_are_refused(folder, fault):
     refuses(folder, message)
 
 
+@pytest.mark.slow
 def test_any_damaged_byte_of_the_weights_is_refused_or_harmless(folder):
     path = folder / "weights.npz"
     good = path.read_bytes()

@@ -126,6 +126,7 @@ def twice(model, heard):
     return replace(model, second=SecondLook(ears, weights, normaliser, centre))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", [64, pytest.param(441, marks=pytest.mark.slow)])
 def test_a_hit_looked_at_twice_is_what_is_trained(
     twice, groove, played, heard, error_db, block
