@@ -452,6 +452,7 @@ def value_cases() -> list[Any]:
     twins = ("Wave saw", "Wave pulse", "Biquad notch", "Shaper tanh", "Shaper fold")
     slow = {(n, 7) for n in (*twins, *DRUMS[2:])} | {(n, 112) for n in DRUMS[1:]}
     slow |= {(n, 112) for n in IN_TIME if n not in LONG}
+    slow |= {("Remapper", 112)}
     return [
         pytest.param(n, b, marks=pytest.mark.slow if (n, b) in slow else ())
         for n in IN_TIME

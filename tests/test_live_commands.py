@@ -128,6 +128,7 @@ def test_calibration_learns_the_rooms_noise(folder, tmp_path, capsys):
     assert learn(folder, "--room", room, tmp_path, capsys)["floor_db"] == -90.0
 
 
+@pytest.mark.slow
 def test_the_level_counts_before_the_room(folder, strokes, tmp_path, capsys):
     rng = np.random.default_rng(1)
     write_audio(tmp_path / "ten.wav", strokes / 4, RATE)

@@ -150,6 +150,7 @@ def test_the_saved_ranges_are_the_ones_that_count(folder, monkeypatch):
     assert jax.tree.all(jax.tree.map(same, got, wanted))
 
 
+@pytest.mark.slow
 def test_ranges_beyond_the_codes_are_kept(folder):
     """The file may have been written with wider ranges than the code has now."""
     edit(folder, put(4000.0, "specs", 0, "hi"))

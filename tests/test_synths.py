@@ -297,7 +297,8 @@ def test_synths_are_found_by_name():
 
 
 @pytest.mark.parametrize(
-    ("precision", "tolerance"), [("float64", 1e-3), ("float32", 5e-3)]
+    ("precision", "tolerance"),
+    [pytest.param("float64", 1e-3, marks=pytest.mark.slow), ("float32", 5e-3)],
 )
 def test_the_published_loss_and_its_gradients(golden, precision, tolerance):
     """Of each row's largest entry. p4 row 3: flatness where a bin is near zero is
