@@ -356,6 +356,8 @@ def run_choose(args: argparse.Namespace) -> Answer:
             windows[name] = found.windows
     model, right, taken = choose_models(parts, windows)
     model.save(args.out, args.overwrite)
+    if any(part.second for part in parts.values()):
+        note(args, "a choice looks at each hit once: the second looks are left out")
     lost = {knob for part in parts.values() for knob in part.play} - set(model.play)
     if lost:
         note(

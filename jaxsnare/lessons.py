@@ -20,6 +20,7 @@ from jaxsnare.mapping import MapParams
 from jaxsnare.model_files import synth_record
 from jaxsnare.presets import Preset
 from jaxsnare.recipe import Recipe
+from jaxsnare.remapper import check_second_look
 from jaxsnare.synths import Synth, not_finite
 
 
@@ -57,6 +58,8 @@ def _check(job: Job, synth: Synth) -> None:
             f"the hits have windows of {hits.windows.shape[1]} samples and the recipe "
             f"of {recipe.window}; listen with the recipe's window"
         )
+    if recipe.second_look:  # what could not be played is not trained
+        check_second_look(recipe.window, recipe.second_look, rate)
 
 
 def describe(jobs: Sequence[Job], synth: Synth) -> dict[str, Any]:
@@ -170,8 +173,7 @@ def look_again(problem: Problem, job: Job, lesson: Lesson, modulation) -> Lesson
     ears = OnsetFeatures(problem.synth.sample_rate, window)
     heard = jnp.asarray(_in_pieces(ears, job.hits.audio[:, :window]))
     normaliser = fit(heard[lesson.split.train])
-    normalised = normalise(normaliser, heard)
-    normalised = np.asarray(normalised)
+    normalised = np.asarray(normalise(normaliser, heard))
     params = lesson.case.params._replace(
         normaliser=jax.tree.map(np.asarray, normaliser),
         centre=normalised[lesson.reference],

@@ -54,12 +54,10 @@ class Recipe:
                 )
         if not isinstance(self.window, int) or not 32 <= self.window <= 8192:
             raise ValueError(f"window is {self.window} samples, allowed is 32..8192")
-        least = self.window + 256
-        whole = isinstance(self.second_look, int)
-        if not whole or (self.second_look and not least <= self.second_look <= 8192):
+        if not isinstance(self.second_look, int) or not 0 <= self.second_look <= 8192:
             raise ValueError(
-                f"second look is {self.second_look} samples; allowed: {least}..8192 "
-                f"after a window of {self.window}, or 0 for none"
+                f"second look is {self.second_look} samples, allowed is 0 (none) or a "
+                "window longer than the first, up to 8192"
             )
         if self.learning_rate is not None and not 0 < self.learning_rate < 1:
             raise ValueError(f"learning rate is {self.learning_rate}, allowed is 0..1")

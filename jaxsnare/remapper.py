@@ -124,6 +124,20 @@ class RemapParams(NamedTuple):
     second: SecondParams | None = None
 
 
+def check_second_look(window: int, longer: int, sample_rate: int) -> None:
+    """ValueError unless voices fade between two looks, and before the next hit.
+
+    window, longer: samples that the looks take at that rate.
+    """
+    gap, before = min_gap_samples(sample_rate), pre_roll_samples(sample_rate)
+    if window - before < gap or longer - window < gap:
+        raise ValueError(
+            f"windows of {window} and {longer} samples leave no room for a fade at "
+            f"{sample_rate} Hz: with a second look the first must be {gap + before} "
+            f"samples or more, and the second {gap} more than the first"
+        )
+
+
 class RemapState(NamedTuple):
     detector: HitState | OnsetState
     history: Float[Array, " W"]  # the last samples of the input
@@ -204,14 +218,7 @@ class Remapper(Component):
                 "before an onset"
             )
         if self.second is not None:
-            gap = min_gap_samples(self.sample_rate)
-            if min(self.latency, self._until_again) < gap:
-                raise ValueError(
-                    f"windows of {self.features.window} and {self.second.window} "
-                    f"samples leave no room for a fade; with a second look the first "
-                    f"must be {gap + pre_roll_samples(self.sample_rate)} or more, and "
-                    f"the second {gap} more than that"
-                )
+            check_second_look(self.window, self._longest, self.sample_rate)
 
     @property
     def sample_rate(self) -> int:

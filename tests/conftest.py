@@ -1,10 +1,12 @@
 """Strict numerics for every test, and where the shared data lies."""
 
+import importlib.util
 import os
 import platform
 import signal
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -36,6 +38,21 @@ def find_shared() -> Path | None:
     given = os.environ.get("JAXSNARE_SHARED")
     places = [Path(given)] if given else [ROOT / "shared", ROOT.parent / "shared"]
     return next((p for p in places if (p / "golden").is_dir()), None)
+
+
+@pytest.fixture(scope="session")
+def script():
+    """script("docs/sounds.py"): a script of the repository as a module."""
+
+    def load(name: str) -> Any:
+        spec = importlib.util.spec_from_file_location(Path(name).stem, ROOT / name)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
 
 
 @pytest.fixture(scope="session")

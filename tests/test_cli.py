@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -680,12 +681,14 @@ def test_ctrl_c_keeps_the_best_model(home, trained, answer):
         text=True,
     )
     os.close(theirs)
-    seen = b""
+    seen, asked = b"", False
     with contextlib.suppress(OSError):  # Linux's way to say that it was closed
         while chunk := os.read(ours, 4096):
-            if b"epoch 2/9999" not in seen and b"epoch 2/9999" in seen + chunk:
-                running.send_signal(signal.SIGINT)
             seen += chunk
+            # The bar is drawn some times a second, and may leave epochs out.
+            if not asked and re.search(rb"epoch [1-9]\d*/9999", seen):
+                asked = True
+                running.send_signal(signal.SIGINT)
     out, _ = running.communicate(timeout=120)
     os.close(ours)
     assert running.returncode == 0, seen
@@ -694,7 +697,7 @@ def test_ctrl_c_keeps_the_best_model(home, trained, answer):
     assert b"Traceback" not in seen
     record, _ = answer("show", home.folder / "kept")
     assert record["training"]["interrupted"]
-    assert 2 <= record["training"]["epochs"] < 9999
+    assert 1 <= record["training"]["epochs"] < 9999
     assert (home.folder / "kept.training").is_dir()  # from which it could go on
 
 

@@ -1,6 +1,5 @@
 """Every link of README, documentation, notebooks and experiments leads somewhere."""
 
-import importlib.util
 import io
 import json
 import re
@@ -57,15 +56,9 @@ EXTERNAL = sorted({u for page in PAGES for u in links_of(page) if "://" in u})
 
 
 @pytest.fixture(scope="module")
-def made():
+def made(script):
     """The hook that makes the sounds."""
-    path = ROOT / "docs" / "sounds.py"
-    spec = importlib.util.spec_from_file_location("docs_sounds", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("docs/sounds.py")
 
 
 def name_of(page: Path) -> str:

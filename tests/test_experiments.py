@@ -1,7 +1,6 @@
 """The experiment's tables say what the runs found, and nothing is done twice."""
 
 import argparse
-import importlib.util
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -13,13 +12,8 @@ PATH = Path(__file__).parents[1] / "experiments" / "paper" / "run.py"
 
 
 @pytest.fixture(scope="module")
-def paper():
-    spec = importlib.util.spec_from_file_location("paper_run", PATH)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def paper(script):
+    return script("experiments/paper/run.py")
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ def test_torchscript_maps_as_the_model_does(random_model, tmp_path, hidden, acti
 
 @pytest.mark.slow
 def test_stablehlo_plays_as_the_engine_does(random_model, tmp_path):
-    model = random_model()
+    model = random_model(second_look=1024)
     save_stablehlo(model, tmp_path / "step.npz", block=64)
     exported = load_stablehlo(tmp_path / "step.npz")
     assert exported.record["sample_rate"] == 48_000

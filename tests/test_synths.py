@@ -253,6 +253,29 @@ def test_a_voice_is_revised_while_it_sounds(block, error_db):
     assert error_db(got[at:][:FADE], faded) < -80
 
 
+@pytest.mark.slow
+def test_a_revision_has_the_gradients_that_training_takes():
+    """Of the sound's energy after it, to the old values and to the new."""
+    at, length = 200, 448
+    trigger, revise = (np.arange(length) == n for n in (0, at))
+    old, new = (SNARE.specs.pack(patch) for patch in PATCHES)
+
+    def whole(old, new):
+        return jnp.sum(play_revised(SNARE, old, new, at, length)[at:] ** 2)
+
+    def blocks(old, new):
+        """The piece of 64 samples in which the voice is revised begins at 192."""
+        named, state = SNARE.specs.unpack, SNARE.init()
+        state, _ = SNARE.step(named(old), state, trigger[:192], 1.0, revise[:192])
+        _, audio = SNARE.step(named(new), state, trigger[192:], 1.0, revise[192:])
+        return jnp.sum(audio[at - 192 :] ** 2)
+
+    wanted, got = (jax.jit(jax.grad(f, (0, 1)))(old, new) for f in (whole, blocks))
+    for a, b in zip(got, wanted, strict=True):
+        assert np.abs(b).max() > 1e-3
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4 * np.abs(b).max())
+
+
 def test_triggers_too_close_are_ignored():
     one = play(SNARE, {100: PATCHES[0]}, 2000)
     for near in (1, 40, 63, GAP - 1):
