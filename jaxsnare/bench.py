@@ -15,6 +15,7 @@ import numpy as np
 
 from jaxsnare import __version__, fitting
 from jaxsnare.check import block_us
+from jaxsnare.descent import losses_and_gradients
 from jaxsnare.detector import HIT_SPECS
 from jaxsnare.drummer import groove
 from jaxsnare.dsp.framing import frames
@@ -128,7 +129,7 @@ def _train(
 
     synth_only, features_only = in_chunks(sounds), in_chunks(target)
     forward = jax.jit(lambda w, e: fitting.mean_losses(problem, w, case, e))
-    step = jax.jit(lambda w, e: fitting.losses_and_gradients(problem, w, case, e))
+    step = jax.jit(lambda w, e: losses_and_gradients(problem, w, case, e))
     rows = []
     for batch in BATCHES:
         progress(f"training step, batch {batch}")

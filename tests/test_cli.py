@@ -775,7 +775,6 @@ def test_demo(here, answer, refused):
         assert soundfile.read(folder / name)[0].any()
     assert json.loads((folder / "metrics.json").read_text())["epochs"] == 2
     assert data["strokes_heard"] > 0.9 * data["strokes"]
-    assert data["seconds_to_full_training"] > 0
 
     assert "--overwrite" in refused(*argv)
     with jax.numpy_dtype_promotion("standard"):
