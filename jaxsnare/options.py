@@ -331,7 +331,7 @@ def match(parser: Parser) -> None:
     overwrite(parser)
 
 
-def _block_lengths(text: str) -> tuple[int, ...]:
+def _whole_numbers(text: str) -> tuple[int, ...]:
     """N,N as the type of an option."""
     lengths = tuple(int(part) for part in text.split(",") if part.isdecimal())
     if len(lengths) != len(text.split(",")) or not all(1 <= n <= 8192 for n in lengths):
@@ -347,10 +347,17 @@ def bench(parser: Parser) -> None:
     words = "time for each measurement"
     ranged(parser, "--seconds", words, 0.1, 3600.0, "s", usual="enough")
     synth_option(parser, None, "(default Snare808; render: all)")
+    parser.add_argument_group("train").add_argument(
+        "--batches",
+        type=_whole_numbers,
+        default=(16, 64),
+        metavar="N,N",
+        help="hits per step (default 16,64)",
+    )
     live = parser.add_argument_group("live")
     live.add_argument(
         "--blocks",
-        type=_block_lengths,
+        type=_whole_numbers,
         default=(32, 64, 128, 256),
         metavar="N,N",
         help="block lengths in samples (default 32,64,128,256)",

@@ -347,7 +347,10 @@ def test_presets_and_synths(answer, capsys):
 
 def test_bench_prints_what_the_benchmark_found(monkeypatch, capsys, answer):
     bench: Any = types.ModuleType("jaxsnare.bench")
-    bench.run = lambda kind, seconds, progress, synth: {"kind": kind, "synth": synth}
+    bench.run = lambda kind, seconds, progress, synth, **_: {
+        "kind": kind,
+        "synth": synth,
+    }
     bench.text = lambda result: f"measured {result['kind']}"
     monkeypatch.setitem(sys.modules, "jaxsnare.bench", bench)
     monkeypatch.setattr("jaxsnare.bench", bench, raising=False)
