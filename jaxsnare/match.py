@@ -168,13 +168,17 @@ def match(
     finite, it is taken for 0. preset: a candidate beside the random ones (None: the
     usual preset). progress: called with steps done, steps in all, and words. The same
     seed gives the same result.
+
+    The losses hear target and candidates louder by the same factor, which brings the
+    target's peak to 1: how loud a recording is does not count.
     """
     sound = check_audio(sound)
     if not np.any(sound):
         raise ValueError("the sound is silent: there is nothing to match")
     if len(sound) < MIN_SAMPLES:
         sound = np.pad(sound, (0, MIN_SAMPLES - len(sound)))
-    specs, target = synth.specs, jnp.asarray(sound)
+    specs, louder = synth.specs, np.float32(1.0 / np.abs(sound).max())
+    target = jnp.asarray(sound * louder)
     if preset is None:
         preset = read_preset(usual_preset(synth), synth).values
     first = specs.to_unit(specs.pack(specs.check(preset)).astype(jnp.float32))
@@ -192,12 +196,12 @@ def match(
         ("towards it", far, FAR, FAR_RATE),
         ("close to it", loss, NEAR, NEAR_RATE),
     ):
-        distances = _distances(synth, by, units, target)
+        distances = _distances(synth, by, units, target, louder)
         for count, steps in stages:
             say(done, total, words)
             units = _best(units, distances, count)
             groups = [
-                _descend(synth, by, group, target, steps, rate)
+                _descend(synth, by, group, target, louder, steps, rate)
                 for group in jnp.split(units, count // AT_ONCE)
             ]
             units, distances = map(jnp.concatenate, zip(*groups, strict=True))
@@ -206,7 +210,7 @@ def match(
 
     (best,) = _best(units, distances, 1)
     after = _sound(synth, best, len(sound))
-    ends = [float(_compiled(loss)(heard, target)) for heard in (before, after)]
+    ends = [float(_compiled(loss)(louder * heard, target)) for heard in (before, after)]
     found = {k: float(v) for k, v in specs.unpack(specs.to_physical(best)).items()}
     within = {s.name: float(np.clip(found[s.name], s.lo, s.hi)) for s in specs}
     return Match(within, sound, np.asarray(before), np.asarray(after), *ends)
@@ -227,8 +231,10 @@ def _compiled(loss: Loss) -> Loss:
     return jax.jit(loss)
 
 
-def _distances(synth: Synth, loss: Loss, units: Array, target: Array) -> Array:
-    sounds = (_sound(synth, unit, len(target)) for unit in units)
+def _distances(
+    synth: Synth, loss: Loss, units: Array, target: Array, louder: Any
+) -> Array:
+    sounds = (louder * _sound(synth, unit, len(target)) for unit in units)
     return jnp.stack([_compiled(loss)(sound, target) for sound in sounds])
 
 
@@ -246,7 +252,13 @@ def _sound(synth: Synth, unit: Array, samples: int) -> Array:
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _descend(
-    synth: Synth, loss: Loss, units: Array, target: Array, steps: int, rate: float
+    synth: Synth,
+    loss: Loss,
+    units: Array,
+    target: Array,
+    louder: Any,
+    steps: int,
+    rate: float,
 ) -> tuple[Array, Array]:
     """Adam within the unit interval while it pays: the best of each start.
 
@@ -256,7 +268,7 @@ def _descend(
 
     adam = optax.scale_by_adam(b2=0.99)
     one = jax.value_and_grad(
-        lambda unit: loss(_sound(synth, unit, len(target)), target)
+        lambda unit: loss(louder * _sound(synth, unit, len(target)), target)
     )
 
     def goes_on(carry):
