@@ -27,6 +27,7 @@ from jaxsnare.params import unknown
 from jaxsnare.presets import read_preset, usual_preset
 from jaxsnare.remapper import remap
 from jaxsnare.synths import Synth, find_synth, render, synth_names
+from jaxsnare.synths.registry import made_of
 
 RATE = 44_100
 BATCHES = (16, 64)
@@ -92,7 +93,7 @@ def median_ms(function: Any, *arguments: Any, seconds: float) -> float:
 
 def _untrained(kind: type[Synth]) -> Model:
     """mlp + a synth with the weights that a training starts from."""
-    synth = kind(sample_rate=RATE)
+    synth = made_of(kind, RATE)
     features = OnsetFeatures(RATE)
     mapping = make_mapping("mlp", len(features.names), len(synth.specs))
     return Model(
@@ -220,7 +221,7 @@ def _render(
     rows = []
     for kind in kinds:
         progress(f"render {kind.__name__}")
-        synth = kind(sample_rate=RATE)
+        synth = made_of(kind, RATE)
         values = synth.specs.pack(synth.specs.defaults)
 
         def one(values, synth=synth):

@@ -1,10 +1,12 @@
 """The laws that every synth obeys, tried on one and told in a designer's words."""
 
+import math
+import sys
 import time
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -13,8 +15,8 @@ import numpy as np
 
 from jaxsnare.component import SUB_BLOCK
 from jaxsnare.features import TargetFeatures
-from jaxsnare.synths import Synth, render, source_of
-from jaxsnare.synths.registry import explained
+from jaxsnare.synths import Synth, blaming_synth, render
+from jaxsnare.synths.registry import code_of, explained
 
 RATE = 48_000
 LENGTH = 896  # samples over which blocks are compared with the whole
@@ -26,6 +28,7 @@ QUICK = {"xla_backend_optimization_level": 0}  # for what runs but once
 QUIET_DBFS, BLOCK_US, SHOWN = -60.0, 300.0, 4
 UNMOVED = 1e-3  # in any feature's unit: no one hears it
 TIMED_BLOCKS = 400
+FEATURES = len(TargetFeatures(RATE).names)
 
 
 class Law(NamedTuple):
@@ -65,34 +68,40 @@ def check(
 
     progress: called with the name of what is tried next.
     """
-    synth = kind(sample_rate=sample_rate)
-    file = source_of(kind)
+    with blaming_synth(kind):
+        synth = kind(sample_rate=sample_rate)
+        count = len(synth.specs)
+    tell = progress or (lambda _: None)
     laws = []
-    for name, law in LAWS.items():
-        if progress is not None:
-            progress(name)
+
+    def tried(name: str, law: Callable[[Synth], Any], broken: Any) -> Any:
+        """What a law gives; `broken`, and a law that fails, where code raises."""
+        tell(name)
         try:
-            words = law(synth)
-        except Exception as error:  # whatever the code of a synth raises
-            words = f"{explained(error, file.path if file else Path(kind.__name__))}"
-        laws.append(Law(name, words))
-    if progress is not None:
-        progress("gradients over the ranges")
-    corners = Corners(synth)
-    laws += corners.laws
-    if progress is not None:
-        progress("time")
-    audio, times_real_time = _rendered(synth)
-    us = block_us(synth)
-    notes = (*corners.notes, *_notes(audio, us))
+            with redirect_stdout(sys.stderr):
+                return law(synth)
+        except (Exception, SystemExit) as error:  # whatever the code of a synth raises
+            laws.append(Law(name, str(explained(error, code_of(kind)))))
+            return broken
+
+    for name, law in LAWS.items():
+        words = tried(name, law, None)
+        if words is not None:
+            laws.append(Law(name, words))
+    corners = tried("it runs over its ranges", Corners, None)
+    if corners is not None:
+        laws += corners.laws
+    nothing = np.zeros(sample_rate, np.float32), math.nan, math.nan
+    audio, times_real_time, us = tried("it runs for a second", _timed, nothing)
+    notes = _notes(audio, us)
     return Check(
         synth,
         tuple(laws),
-        notes,
-        corners.moves,
+        (*(corners.notes if corners else ()), *(notes if us == us else ())),
+        corners.moves if corners else np.full((count, FEATURES), math.nan),
         us,
         times_real_time,
-        corners.gradient_ms,
+        corners.gradient_ms if corners else math.nan,
         audio,
     )
 
@@ -291,12 +300,15 @@ class Corners:
         unlearnt = ~np.isfinite(self._gradients)
         where = [self._place(row) for row in np.flatnonzero(broken).tolist()]
         steep = [
-            f"{self._place(row)} that of {self._names(unlearnt[row])}"
+            f"{self._place(row)} {self._those(unlearnt[row])}"
             for row in np.flatnonzero(unlearnt.any(axis=1)).tolist()
         ]
         return (
-            Law("sound is finite over the ranges", _not_finite("sound", where)),
-            Law("gradients are finite, ends included", _not_finite("gradients", steep)),
+            Law("sound is finite over the ranges", _not_finite(SOUND_OF, where)),
+            Law(
+                "gradients are finite, ends included",
+                _not_finite(GRADIENT_OF, steep),
+            ),
         )
 
     @property
@@ -316,6 +328,9 @@ class Corners:
             )
         return notes
 
+    def _those(self, which: np.ndarray) -> str:
+        return "those of all" if which.all() else f"that of {self._names(which)}"
+
     def _names(self, which: np.ndarray) -> str:
         return ", ".join(np.array(self.specs.names)[which])
 
@@ -328,14 +343,17 @@ class Corners:
         return f"with {spec.name} at {end}"
 
 
+SOUND_OF = "The sound of a square root, a logarithm, a power or a division"
+GRADIENT_OF = "The gradient of a square root, a logarithm, a power or a division"
+
+
 def _not_finite(what: str, where: list[str]) -> str:
     if not where:
         return ""
     more = f" and {len(where) - SHOWN} more" if len(where) > SHOWN else ""
     return (
-        f"not finite: {'; '.join(where[:SHOWN])}{more}. {what} of a square root, a "
-        "logarithm, a power or a division near 0 go to infinity: dsp.units has "
-        "safe_sqrt, and jnp.maximum(x, 1e-6) keeps away from 0"
+        f"not finite: {'; '.join(where[:SHOWN])}{more}. {what} may be infinite at 0: "
+        "dsp.units has safe_sqrt, and jnp.maximum(x, 1e-6) keeps away from 0"
     )
 
 
@@ -346,6 +364,10 @@ def _rendered(synth: Synth) -> tuple[np.ndarray, float]:
     audio = np.asarray(compute(values))
     times = [_seconds(compute, values) for _ in range(7)]
     return audio, 1.0 / float(np.median(times))
+
+
+def _timed(synth: Synth) -> tuple[np.ndarray, float, float]:
+    return *_rendered(synth), block_us(synth)
 
 
 def block_us(synth: Synth) -> float:
