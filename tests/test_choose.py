@@ -115,8 +115,12 @@ def test_combinations_in_a_file(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="Alone: a combination has two parts or more"):
         layer("Alone", a=Snare808)
     no_effect: Any = SimpleDrumSynth
-    with pytest.raises(ValueError, match="Wet: room is no class of a Effect"):
+    with pytest.raises(ValueError, match="Wet: room is no subclass of Effect, but Sim"):
         chain("Wet", Snare808, room=no_effect)
+    with pytest.raises(ValueError, match="source is the synth; call the effect some"):
+        chain("Wet", Snare808, source=no_effect)
+    with pytest.raises(ValueError, match="'a stack' is no name of a class"):
+        layer("a stack", low=Snare808, high=SimpleDrumSynth)
 
 
 # models that take turns
