@@ -146,6 +146,8 @@ def _silent_before(synth: Synth) -> str:
     values, start = _defaults(synth), synth.voice_init(jnp.float32)
     n = jnp.arange(-SUB_BLOCK, 0, dtype=jnp.int32)
     after, audio = jax.jit(synth.play)(values, start, n, jnp.int32(1))
+    if not np.isfinite(audio).all():
+        return "the voice is NaN or infinite where n < 0, before the hit"
     if np.any(audio):
         return (
             "the voice sounds where n < 0, before the hit: multiply every sound with "
@@ -219,8 +221,9 @@ def _live_is_render(synth: Synth) -> str:
     count = TRIGGERS[1] - TRIGGERS[0]
     wanted = jax.jit(partial(render, synth, samples=count))(values)
     _, live = jax.jit(synth.step)(values, synth.init(), _trigger())
-    if _away(live[TRIGGERS[0] : TRIGGERS[1]], wanted) <= SAME:
-        return ""
+    same = _away(live[TRIGGERS[0] : TRIGGERS[1]], wanted) <= SAME
+    if same or not np.isfinite(wanted).all():
+        return ""  # what is not finite is told by another law
     return (
         "a hit in the middle of a block sounds other than a render of it: sounds are "
         "functions of n, the samples since the hit, and not of the place in a block"
@@ -300,7 +303,7 @@ class Corners:
         unlearnt = ~np.isfinite(self._gradients)
         where = [self._place(row) for row in np.flatnonzero(broken).tolist()]
         steep = [
-            f"{self._place(row)} {self._those(unlearnt[row])}"
+            f"{self._place(row)}: {self._names(unlearnt[row])}"
             for row in np.flatnonzero(unlearnt.any(axis=1)).tolist()
         ]
         return (
@@ -328,21 +331,21 @@ class Corners:
             )
         return notes
 
-    def _those(self, which: np.ndarray) -> str:
-        return "those of all" if which.all() else f"that of {self._names(which)}"
-
     def _names(self, which: np.ndarray) -> str:
+        if which.all():
+            return "all parameters"
         return ", ".join(np.array(self.specs.names)[which])
 
     def _place(self, row: int) -> str:
         if row < 3:
-            return ("with the defaults", "with all lowest", "with all highest")[row]
+            return (DEFAULTS, "with all lowest", "with all highest")[row]
         high, at = divmod(row - 3, len(self.specs))
         spec = list(self.specs)[at]
         end = f"{spec.hi if high else spec.lo:g} {spec.unit}".rstrip()
         return f"with {spec.name} at {end}"
 
 
+DEFAULTS = "with the defaults"
 SOUND_OF = "The sound of a square root, a logarithm, a power or a division"
 GRADIENT_OF = "The gradient of a square root, a logarithm, a power or a division"
 
@@ -350,9 +353,10 @@ GRADIENT_OF = "The gradient of a square root, a logarithm, a power or a division
 def _not_finite(what: str, where: list[str]) -> str:
     if not where:
         return ""
-    more = f" and {len(where) - SHOWN} more" if len(where) > SHOWN else ""
+    shown = 1 if where[0].startswith(DEFAULTS) else SHOWN  # then nothing else matters
+    more = f" and {len(where) - shown} more" if len(where) > shown else ""
     return (
-        f"not finite: {'; '.join(where[:SHOWN])}{more}. {what} may be infinite at 0: "
+        f"not finite: {'; '.join(where[:shown])}{more}. {what} may be infinite at 0: "
         "dsp.units has safe_sqrt, and jnp.maximum(x, 1e-6) keeps away from 0"
     )
 

@@ -21,6 +21,7 @@ from jaxsnare.terminal import (
     note,
     plural,
     progress_bar,
+    signed,
     table,
 )
 
@@ -169,8 +170,7 @@ def words(found: Check) -> str:
             laws.append(f"         {law.words}")
     rows = [["from lowest to highest", *TARGET.names]]
     for name, row in zip(specs.names, found.moves, strict=True):
-        moved = (f"{v:+.1f}" if np.isfinite(v) else "-" for v in row)
-        rows.append([name, *moved])
+        rows.append([name, *map(signed, row)])
     units = ["", *TARGET.units]
     failed = sum(not law.holds for law in found.laws)
     verdict = "all laws hold"

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxsnare.terminal import signed
+
 SIZE_INCHES = (14.0, 14.0)
 DPI = 150
 
@@ -185,7 +187,7 @@ def save_moves(
 
     audio: [samples] at sample_rate Hz. moves: [parameters, features], in the features'
     units. The colours are by feature, the numbers are as they came; what is not finite
-    is left blank.
+    is a dash.
 
     The file appears whole or not at all. Raises ValueError if shapes disagree.
     """
@@ -210,12 +212,10 @@ def save_moves(
         alpha=0.8,
     )
     for (row, column), value in np.ndenumerate(moves):
-        if known[row, column]:
-            words = f"{value:+.{0 if abs(value) >= 100 else 1}f}"
-            words = "0" if float(words) == 0 else words
-            ink = "white" if abs(share[row, column]) > 0.6 else "black"
-            place = {"ha": "center", "va": "center", "size": 11, "color": ink}
-            below.text(column, row, words, **place)
+        words = signed(value) if known[row, column] else "-"
+        ink = "white" if abs(share[row, column]) > 0.6 else "black"
+        place = {"ha": "center", "va": "center", "size": 11, "color": ink}
+        below.text(column, row, words, **place)
     names = [str(FULL_NAMES.get(name, name)) for name in feature_names]
     wrapped = [
         name.replace(" ", "\n", 1) + (f" ({unit})" if unit else "")
