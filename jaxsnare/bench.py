@@ -3,7 +3,6 @@
 import os
 import platform
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.metadata import version
@@ -14,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsnare import __version__, fitting
-from jaxsnare.check import block_us
+from jaxsnare.check import block_us, median_ms
 from jaxsnare.detector import HIT_SPECS
 from jaxsnare.drummer import groove
 from jaxsnare.dsp.framing import frames
@@ -78,17 +77,6 @@ def machine() -> dict[str, Any]:
         "jaxsnare": __version__,
         **{name: version(name) for name in ("jax", "jaxlib", "flax")},
     }
-
-
-def median_ms(function: Any, *arguments: Any, seconds: float) -> float:
-    """Median time of a call in ms, over `seconds` and at least five calls."""
-    jax.block_until_ready(function(*arguments))
-    times: list[float] = []
-    while sum(times) < seconds or len(times) < 5:
-        start = time.perf_counter()
-        jax.block_until_ready(function(*arguments))
-        times.append(time.perf_counter() - start)
-    return round(1e3 * float(np.median(times)), 2)
 
 
 def _untrained(kind: type[Synth]) -> Model:

@@ -366,8 +366,7 @@ def _rendered(synth: Synth) -> tuple[np.ndarray, float]:
     compute = jax.jit(partial(render, synth, seconds=1.0))
     values = synth.specs.unpack(_defaults(synth))
     audio = np.asarray(compute(values))
-    times = [_seconds(compute, values) for _ in range(7)]
-    return audio, 1.0 / float(np.median(times))
+    return audio, 1e3 / median_ms(compute, values, seconds=0.0)
 
 
 def _timed(synth: Synth) -> tuple[np.ndarray, float, float]:
@@ -388,10 +387,15 @@ def block_us(synth: Synth) -> float:
     return 1e6 * float(np.median(times))
 
 
-def _seconds(function: Callable[..., Any], *arguments: Any) -> float:
-    before = time.perf_counter()
+def median_ms(function: Any, *arguments: Any, seconds: float) -> float:
+    """Median time of a call in ms, over `seconds` and at least five calls."""
     jax.block_until_ready(function(*arguments))
-    return time.perf_counter() - before
+    times: list[float] = []
+    while sum(times) < seconds or len(times) < 5:
+        start = time.perf_counter()
+        jax.block_until_ready(function(*arguments))
+        times.append(time.perf_counter() - start)
+    return round(1e3 * float(np.median(times)), 2)
 
 
 def _notes(audio: np.ndarray, us: float) -> list[str]:

@@ -21,6 +21,7 @@ from jaxsnare.component import check_audio
 from jaxsnare.dsp.framing import frames
 from jaxsnare.dsp.units import safe_sqrt
 from jaxsnare.features import TargetFeatures
+from jaxsnare.features.spectral import power_spectrum
 from jaxsnare.losses import RANGE_FLOORS, multi_resolution_stft
 from jaxsnare.params import Values, unknown
 from jaxsnare.presets import Preset, read_preset, usual_preset
@@ -76,13 +77,10 @@ def transport(
     True
     """
     share = jnp.asarray(_bands(size, sample_rate, per_octave), x.dtype)
-    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)
 
     def amplitudes(signal):
         framed = frames(jnp.pad(signal, (size // 2, size)), size, size // 4)
-        spectrum = jnp.fft.rfft(framed * jnp.asarray(hann, x.dtype)[None])
-        power = spectrum.real**2 + spectrum.imag**2
-        return safe_sqrt(power @ share)
+        return safe_sqrt(power_spectrum(framed) @ share)
 
     a, b = amplitudes(x), amplitudes(y)
     floor = 1e-3 * jnp.max(b) + FLOOR
