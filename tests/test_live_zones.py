@@ -137,7 +137,8 @@ def test_each_zone_plays_as_its_model_does_alone(tmp_path, random_model):
         wanted += joined(play(alone, row))
     assert np.abs(wanted).max() > 0.01
     limiter = Limiter(RATE)
-    _, wanted = limiter.step(jnp.float32(PEAK_RELEASE_MS), limiter.init(), wanted)
+    release_ms, both = jnp.float32(PEAK_RELEASE_MS), jnp.asarray(wanted)
+    _, wanted = limiter.step(release_ms, limiter.init(), both)
     np.testing.assert_allclose(got, wanted, atol=1e-6)
 
     assert rack.choose(1).endswith("two")
