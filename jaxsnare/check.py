@@ -97,7 +97,7 @@ def check(
     return Check(
         synth,
         tuple(laws),
-        (*(corners.notes if corners else ()), *(notes if us == us else ())),
+        (*(corners.notes if corners else ()), *(notes if math.isfinite(us) else ())),
         corners.moves if corners else np.full((count, FEATURES), math.nan),
         us,
         times_real_time,

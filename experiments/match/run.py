@@ -144,8 +144,29 @@ def main() -> None:
             print(name, i, *(f"{v:.4g}" for v in told), flush=True)
             results[name]["summary"] = summary(rows)
             args.out.write_text(json.dumps(results, indent=2) + "\n")
-    for name in names:
-        print(name, results[name]["summary"])
+    print(table({name: results[name]["summary"] for name in names}))
+
+
+def table(summaries: dict[str, dict[str, Any]]) -> str:
+    """What the README shows."""
+    lines = [
+        "| synth | presets | ratio, median | worst | pitch within 20 cents "
+        "| CPU s, median | most | s by the clock |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, row in summaries.items():
+        pitch = f"{row['pitch_recovered']} of {row['pitch_heard']}"
+        cells = (
+            row["presets"],
+            f"{row['median_ratio']:.4f}",
+            f"{row['worst_ratio']:.3f}",
+            pitch if row["pitch_heard"] else "-",
+            f"{row['median_cpu_seconds']:.0f}",
+            f"{row['most_cpu_seconds']:.0f}",
+            f"{row['median_seconds']:.0f}",
+        )
+        lines.append(f"| {name} | {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
