@@ -31,6 +31,9 @@ Loss = Callable[[Float[Array, " T"], Float[Array, " T"]], Float[Array, ""]]
 """Distance of a sound (the first) from a target, which is differentiated."""
 
 FLOOR, TINY = 1e-4, 1e-9
+NOISE = 1e-2
+"""Magnitude 94 dB under a sine at the target's peak, which is 1. At 16 bits, a sound
+that peaks at -30 dBFS has its noise there, to which no synth could come near."""
 AT_ONCE = 4  # divides all counts
 CANDIDATES = 512
 # How many go on for at most how many steps, and the learning rate at the beginning.
@@ -114,14 +117,19 @@ def feature_loss(sample_rate: int) -> Loss:
     return loss
 
 
+def stft_loss(x: Float[Array, " T"], y: Float[Array, " T"]) -> Float[Array, ""]:
+    """`multi_resolution_stft` without what lies under the noise of a recording."""
+    return multi_resolution_stft(x, y, floor=NOISE)
+
+
 @cache
 def _both(sample_rate: int) -> Loss:
     features = feature_loss(sample_rate)
-    return lambda x, y: multi_resolution_stft(x, y) + features(x, y)
+    return lambda x, y: stft_loss(x, y) + features(x, y)
 
 
 LOSSES: dict[str, Callable[[int], Loss]] = {
-    "stft": lambda _: multi_resolution_stft,
+    "stft": lambda _: stft_loss,
     "features": feature_loss,
     "both": _both,
 }
@@ -154,7 +162,7 @@ def match(
     sound: Float[np.ndarray, " T"],
     synth: Synth,
     *,
-    loss: Loss = multi_resolution_stft,
+    loss: Loss = stft_loss,
     preset: Values | None = None,
     seed: int = 0,
     progress: Callable[[int, int, str], Any] | None = None,
