@@ -53,6 +53,11 @@ def __getattr__(name: str) -> Any:
     for module, names in _MODULES.items():
         if name in names:
             return getattr(import_module(f"jaxsnare.{module}"), name)
+    if name[:1].isupper():  # the other synths that ship
+        from jaxsnare.synths.registry import SHIPPED
+
+        if name in SHIPPED:
+            return getattr(import_module(SHIPPED[name]), name)
     raise AttributeError(f"module 'jaxsnare' has no attribute {name!r}")
 
 

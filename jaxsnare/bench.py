@@ -3,7 +3,6 @@
 import os
 import platform
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.metadata import version
@@ -14,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsnare import __version__, fitting
-from jaxsnare.check import block_us
+from jaxsnare.check import block_us, median_ms
 from jaxsnare.descent import losses_and_gradients
 from jaxsnare.detector import HIT_SPECS
 from jaxsnare.drummer import groove
@@ -29,6 +28,7 @@ from jaxsnare.presets import read_preset, usual_preset
 from jaxsnare.proximal import lines
 from jaxsnare.remapper import remap
 from jaxsnare.synths import Synth, find_synth, render, synth_names
+from jaxsnare.synths.registry import made_of
 
 RATE = 44_100
 BATCHES = (16, 64)
@@ -82,20 +82,9 @@ def machine() -> dict[str, Any]:
     }
 
 
-def median_ms(function: Any, *arguments: Any, seconds: float) -> float:
-    """Median time of a call in ms, over `seconds` and at least five calls."""
-    jax.block_until_ready(function(*arguments))
-    times: list[float] = []
-    while sum(times) < seconds or len(times) < 5:
-        start = time.perf_counter()
-        jax.block_until_ready(function(*arguments))
-        times.append(time.perf_counter() - start)
-    return round(1e3 * float(np.median(times)), 2)
-
-
 def _untrained(kind: type[Synth]) -> Model:
     """mlp + a synth with the weights that a training starts from."""
-    synth = kind(sample_rate=RATE)
+    synth = made_of(kind, RATE)
     features = OnsetFeatures(RATE)
     mapping = make_mapping("mlp", len(features.names), len(synth.specs))
     return Model(
@@ -228,7 +217,7 @@ def _render(
     rows = []
     for kind in kinds:
         progress(f"render {kind.__name__}")
-        synth = kind(sample_rate=RATE)
+        synth = made_of(kind, RATE)
         values = synth.specs.pack(synth.specs.defaults)
 
         def one(values, synth=synth):

@@ -1,10 +1,12 @@
 """The laws that every synth obeys, tried on one and told in a designer's words."""
 
+import math
+import sys
 import time
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -13,8 +15,8 @@ import numpy as np
 
 from jaxsnare.component import SUB_BLOCK
 from jaxsnare.features import TargetFeatures
-from jaxsnare.synths import Synth, render, source_of
-from jaxsnare.synths.registry import explained
+from jaxsnare.synths import Synth, blaming_synth, render
+from jaxsnare.synths.registry import code_of, explained
 
 RATE = 48_000
 LENGTH = 896  # samples over which blocks are compared with the whole
@@ -26,6 +28,7 @@ QUICK = {"xla_backend_optimization_level": 0}  # for what runs but once
 QUIET_DBFS, BLOCK_US, SHOWN = -60.0, 300.0, 4
 UNMOVED = 1e-3  # in any feature's unit: no one hears it
 TIMED_BLOCKS = 400
+FEATURES = len(TargetFeatures(RATE).names)
 
 
 class Law(NamedTuple):
@@ -65,34 +68,40 @@ def check(
 
     progress: called with the name of what is tried next.
     """
-    synth = kind(sample_rate=sample_rate)
-    file = source_of(kind)
+    with blaming_synth(kind):
+        synth = kind(sample_rate=sample_rate)
+        count = len(synth.specs)
+    tell = progress or (lambda _: None)
     laws = []
-    for name, law in LAWS.items():
-        if progress is not None:
-            progress(name)
+
+    def tried(name: str, law: Callable[[Synth], Any], broken: Any) -> Any:
+        """What a law gives; `broken`, and a law that fails, where code raises."""
+        tell(name)
         try:
-            words = law(synth)
-        except Exception as error:  # whatever the code of a synth raises
-            words = f"{explained(error, file.path if file else Path(kind.__name__))}"
-        laws.append(Law(name, words))
-    if progress is not None:
-        progress("gradients over the ranges")
-    corners = Corners(synth)
-    laws += corners.laws
-    if progress is not None:
-        progress("time")
-    audio, times_real_time = _rendered(synth)
-    us = block_us(synth)
-    notes = (*corners.notes, *_notes(audio, us))
+            with redirect_stdout(sys.stderr):
+                return law(synth)
+        except (Exception, SystemExit) as error:  # whatever the code of a synth raises
+            laws.append(Law(name, str(explained(error, code_of(kind)))))
+            return broken
+
+    for name, law in LAWS.items():
+        words = tried(name, law, None)
+        if words is not None:
+            laws.append(Law(name, words))
+    corners = tried("it runs over its ranges", Corners, None)
+    if corners is not None:
+        laws += corners.laws
+    nothing = np.zeros(sample_rate, np.float32), math.nan, math.nan
+    audio, times_real_time, us = tried("it runs for a second", _timed, nothing)
+    notes = _notes(audio, us)
     return Check(
         synth,
         tuple(laws),
-        notes,
-        corners.moves,
+        (*(corners.notes if corners else ()), *(notes if math.isfinite(us) else ())),
+        corners.moves if corners else np.full((count, FEATURES), math.nan),
         us,
         times_real_time,
-        corners.gradient_ms,
+        corners.gradient_ms if corners else math.nan,
         audio,
     )
 
@@ -137,6 +146,8 @@ def _silent_before(synth: Synth) -> str:
     values, start = _defaults(synth), synth.voice_init(jnp.float32)
     n = jnp.arange(-SUB_BLOCK, 0, dtype=jnp.int32)
     after, audio = jax.jit(synth.play)(values, start, n, jnp.int32(1))
+    if not np.isfinite(audio).all():
+        return "the voice is NaN or infinite where n < 0, before the hit"
     if np.any(audio):
         return (
             "the voice sounds where n < 0, before the hit: multiply every sound with "
@@ -210,8 +221,9 @@ def _live_is_render(synth: Synth) -> str:
     count = TRIGGERS[1] - TRIGGERS[0]
     wanted = jax.jit(partial(render, synth, samples=count))(values)
     _, live = jax.jit(synth.step)(values, synth.init(), _trigger())
-    if _away(live[TRIGGERS[0] : TRIGGERS[1]], wanted) <= SAME:
-        return ""
+    same = _away(live[TRIGGERS[0] : TRIGGERS[1]], wanted) <= SAME
+    if same or not np.isfinite(wanted).all():
+        return ""  # what is not finite is told by another law
     return (
         "a hit in the middle of a block sounds other than a render of it: sounds are "
         "functions of n, the samples since the hit, and not of the place in a block"
@@ -291,12 +303,15 @@ class Corners:
         unlearnt = ~np.isfinite(self._gradients)
         where = [self._place(row) for row in np.flatnonzero(broken).tolist()]
         steep = [
-            f"{self._place(row)} that of {self._names(unlearnt[row])}"
+            f"{self._place(row)}: {self._names(unlearnt[row])}"
             for row in np.flatnonzero(unlearnt.any(axis=1)).tolist()
         ]
         return (
-            Law("sound is finite over the ranges", _not_finite("sound", where)),
-            Law("gradients are finite, ends included", _not_finite("gradients", steep)),
+            Law("sound is finite over the ranges", _not_finite(SOUND_OF, where)),
+            Law(
+                "gradients are finite, ends included",
+                _not_finite(GRADIENT_OF, steep),
+            ),
         )
 
     @property
@@ -317,25 +332,32 @@ class Corners:
         return notes
 
     def _names(self, which: np.ndarray) -> str:
+        if which.all():
+            return "all parameters"
         return ", ".join(np.array(self.specs.names)[which])
 
     def _place(self, row: int) -> str:
         if row < 3:
-            return ("with the defaults", "with all lowest", "with all highest")[row]
+            return (DEFAULTS, "with all lowest", "with all highest")[row]
         high, at = divmod(row - 3, len(self.specs))
         spec = list(self.specs)[at]
         end = f"{spec.hi if high else spec.lo:g} {spec.unit}".rstrip()
         return f"with {spec.name} at {end}"
 
 
+DEFAULTS = "with the defaults"
+SOUND_OF = "The sound of a square root, a logarithm, a power or a division"
+GRADIENT_OF = "The gradient of a square root, a logarithm, a power or a division"
+
+
 def _not_finite(what: str, where: list[str]) -> str:
     if not where:
         return ""
-    more = f" and {len(where) - SHOWN} more" if len(where) > SHOWN else ""
+    shown = 1 if where[0].startswith(DEFAULTS) else SHOWN  # then nothing else matters
+    more = f" and {len(where) - shown} more" if len(where) > shown else ""
     return (
-        f"not finite: {'; '.join(where[:SHOWN])}{more}. {what} of a square root, a "
-        "logarithm, a power or a division near 0 go to infinity: dsp.units has "
-        "safe_sqrt, and jnp.maximum(x, 1e-6) keeps away from 0"
+        f"not finite: {'; '.join(where[:shown])}{more}. {what} may be infinite at 0: "
+        "dsp.units has safe_sqrt, and jnp.maximum(x, 1e-6) keeps away from 0"
     )
 
 
@@ -344,8 +366,11 @@ def _rendered(synth: Synth) -> tuple[np.ndarray, float]:
     compute = jax.jit(partial(render, synth, seconds=1.0))
     values = synth.specs.unpack(_defaults(synth))
     audio = np.asarray(compute(values))
-    times = [_seconds(compute, values) for _ in range(7)]
-    return audio, 1.0 / float(np.median(times))
+    return audio, 1e3 / median_ms(compute, values, seconds=0.0)
+
+
+def _timed(synth: Synth) -> tuple[np.ndarray, float, float]:
+    return *_rendered(synth), block_us(synth)
 
 
 def block_us(synth: Synth) -> float:
@@ -362,10 +387,15 @@ def block_us(synth: Synth) -> float:
     return 1e6 * float(np.median(times))
 
 
-def _seconds(function: Callable[..., Any], *arguments: Any) -> float:
-    before = time.perf_counter()
+def median_ms(function: Any, *arguments: Any, seconds: float) -> float:
+    """Median time of a call in ms, over `seconds` and at least five calls."""
     jax.block_until_ready(function(*arguments))
-    return time.perf_counter() - before
+    times: list[float] = []
+    while sum(times) < seconds or len(times) < 5:
+        start = time.perf_counter()
+        jax.block_until_ready(function(*arguments))
+        times.append(time.perf_counter() - start)
+    return round(1e3 * float(np.median(times)), 2)
 
 
 def _notes(audio: np.ndarray, us: float) -> list[str]:

@@ -37,7 +37,7 @@ from jaxsnare.presets import Preset, parse_preset, read_preset, usual_preset
 from jaxsnare.recipe import Recipe
 from jaxsnare.remapper import PLAY_SPECS, Remapped, remap
 from jaxsnare.report import FULL_NAMES, save_report
-from jaxsnare.synths import Synth, find_synth, not_finite, render
+from jaxsnare.synths import Synth, blaming_synth, made, not_finite, render
 from jaxsnare.terminal import (
     AUDIO_SUFFIXES,
     Answer,
@@ -196,7 +196,7 @@ Try next:
 def what_to_follow(args: argparse.Namespace, window: int) -> tuple[Hits, Synth, Preset]:
     """Hits, synth and preset that were asked for."""
     onset = given_onset(args, args.detector)
-    synth = find_synth(args.synth)(args.rate or usual_rate(args.inputs))
+    synth = made(args.synth, args.rate or usual_rate(args.inputs))
     preset = chosen_preset(args, synth)
     with progress_bar(args, "listening") as progress:
         hits = listen(
@@ -430,11 +430,12 @@ def remap_with_bar(
 def run_render(args: argparse.Namespace) -> Answer:
     output: Path = args.output
     check_file(output, args.overwrite, AUDIO_SUFFIXES)
-    synth = find_synth(args.synth)(args.rate, noise=SeededNoise(args.seed))
+    synth = made(args.synth, args.rate, noise=SeededNoise(args.seed))
     preset = chosen_preset(args, synth)
     values = as_params(preset.values)
     samples = max(1, round(args.seconds * args.rate))
-    audio = np.asarray(jax.jit(partial(render, synth, samples=samples))(values))
+    with blaming_synth(type(synth)):
+        audio = np.asarray(jax.jit(partial(render, synth, samples=samples))(values))
     if not np.isfinite(audio).all():
         raise not_finite(synth)
     clipped = write_audio(output, audio, args.rate, overwrite=args.overwrite)

@@ -23,7 +23,7 @@ from jaxsnare.drummer import Performance, groove, practice
 from jaxsnare.model_files import put_in_place
 from jaxsnare.presets import read_preset, usual_preset
 from jaxsnare.recipe import Recipe
-from jaxsnare.synths import find_synth
+from jaxsnare.synths import made
 from jaxsnare.terminal import (
     Answer,
     check_folder,
@@ -55,10 +55,10 @@ def run_demo(args: argparse.Namespace) -> Answer:
     check_out(out, args.overwrite)
     new = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
-        made = new / "demo"
-        made.mkdir()
-        answer = make_demo(args, made, out)
-        put_in_place(made, out)
+        folder = new / "demo"
+        folder.mkdir()
+        answer = make_demo(args, folder, out)
+        put_in_place(folder, out)
     finally:
         shutil.rmtree(new, ignore_errors=True)
     return answer
@@ -87,7 +87,7 @@ def check_out(out: Path, overwrite: bool) -> None:
 def make_demo(args: argparse.Namespace, folder: Path, out: Path) -> Answer:
     """Make the files in a folder that will become `out`."""
     started = time.monotonic()
-    synth = find_synth(args.synth)(SAMPLE_RATE)
+    synth = made(args.synth, SAMPLE_RATE)
     preset = usual_preset(synth)
     lesson, performance = practice(SAMPLE_RATE), groove(SAMPLE_RATE)
     write_audio(folder / "practice.wav", lesson.audio, SAMPLE_RATE)

@@ -10,11 +10,10 @@ import numpy as np
 
 from jaxsnare.audio import read_audio, write_audio
 from jaxsnare.check import Check, check
-from jaxsnare.commands import chosen_preset, usual_rate
-from jaxsnare.features import TargetFeatures
-from jaxsnare.new_synth import file_name, new_synth
+from jaxsnare.commands import TARGET, chosen_preset, usual_rate
+from jaxsnare.new_synth import file_name, model_name, new_synth
 from jaxsnare.presets import save_preset
-from jaxsnare.synths import find_synth
+from jaxsnare.synths import find_synth, made
 from jaxsnare.terminal import (
     AUDIO_SUFFIXES,
     Answer,
@@ -22,6 +21,7 @@ from jaxsnare.terminal import (
     note,
     plural,
     progress_bar,
+    signed,
     table,
 )
 
@@ -37,7 +37,7 @@ def run_new_synth(args: argparse.Namespace) -> Answer:
 Try next:
   jaxsnare check-synth {path}:{args.name}
   jaxsnare render {path.stem}.wav --synth {path}:{args.name}
-  jaxsnare train DRUM.wav --out my-{path.stem} --synth {path}:{args.name}"""
+  jaxsnare train DRUM.wav --out {model_name(path)} --synth {path}:{args.name}"""
     return Answer({"file": str(path), "synth": f"{path}:{args.name}"}, text)
 
 
@@ -57,6 +57,7 @@ def run_check_synth(args: argparse.Namespace) -> Answer:
             moves=found.moves,
             parameter_names=found.synth.specs.names,
             feature_names=TARGET.names,
+            feature_units=TARGET.units,
             title=f"{kind.__name__}: what moves what",
         )
     return Answer(data(found), words(found), 0 if found.holds else 1)
@@ -74,7 +75,7 @@ def run_match(args: argparse.Namespace) -> Answer:
         if path is not None:
             check_file(path, args.overwrite, suffixes)
     rate = args.rate or usual_rate([str(args.sound)])
-    synth = find_synth(args.synth)(rate)
+    synth = made(args.synth, rate)
     preset = chosen_preset(args, synth)
     loss = find_loss(args.loss, rate)
     sound = trimmed(read_audio(args.sound, rate), round(args.seconds * rate))
@@ -111,11 +112,11 @@ def run_match(args: argparse.Namespace) -> Answer:
         [s.name, f"{preset.values[s.name]:.4g}", f"{found.values[s.name]:.4g}", s.unit]
         for s in synth.specs
     ]
-    made = [str(p) for p in (args.out, args.plot, args.audio) if p is not None]
+    files = [str(p) for p in (args.out, args.plot, args.audio) if p is not None]
     text = (
         f"{args.sound}: {type(synth).__name__} came from a distance of "
         f"{found.distance_before:.3f} to {found.distance:.3f} ({args.loss}).\n"
-        f"{table(rows)}" + (f"\nMade {', '.join(made)}" if made else "")
+        f"{table(rows)}" + (f"\nMade {', '.join(files)}" if files else "")
     )
     result = {
         "synth": type(synth).__name__,
@@ -124,13 +125,12 @@ def run_match(args: argparse.Namespace) -> Answer:
         "distance_before": found.distance_before,
         "distance": found.distance,
         "preset": found.values,
-        "files": made,
+        "files": files,
     }
     return Answer(result, text)
 
 
 PAUSE_S = 0.3  # between the sounds of --audio
-TARGET = TargetFeatures(48_000)  # for names and units, which hold at any rate
 
 
 def data(found: Check) -> dict[str, Any]:
@@ -146,13 +146,18 @@ def data(found: Check) -> dict[str, Any]:
         ],
         "notes": list(found.notes),
         "moves": {
-            name: dict(zip(TARGET.names, row, strict=True))
+            name: dict(zip(TARGET.names, map(_number, row), strict=True))
             for name, row in zip(specs.names, found.moves.tolist(), strict=True)
         },
-        "block_us": round(found.block_us, 1),
-        "render_times_real_time": round(found.times_real_time, 1),
-        "gradient_ms": round(found.gradient_ms, 2),
+        "block_us": _number(found.block_us, 1),
+        "render_times_real_time": _number(found.times_real_time, 1),
+        "gradient_ms": _number(found.gradient_ms, 2),
     }
+
+
+def _number(value: float, digits: int = 4) -> float | None:
+    """What JSON can hold: None for what is not finite."""
+    return round(value, digits) if np.isfinite(value) else None
 
 
 def words(found: Check) -> str:
@@ -165,21 +170,24 @@ def words(found: Check) -> str:
             laws.append(f"         {law.words}")
     rows = [["from lowest to highest", *TARGET.names]]
     for name, row in zip(specs.names, found.moves, strict=True):
-        rows.append([name, *(f"{value:+.1f}" for value in row)])
+        rows.append([name, *map(signed, row)])
     units = ["", *TARGET.units]
     failed = sum(not law.holds for law in found.laws)
     verdict = "all laws hold"
     if failed:
         verdict = f"{failed} of {plural(len(found.laws), 'law')} fail"
     notes = "".join(f"\nnote: {line}" for line in found.notes)
+    times = f"""
+
+A block of 64 samples takes {found.block_us:.0f} us (of {6.4e7 / rate:.0f} us); a second
+is rendered {found.times_real_time:.0f}x faster than it lasts; the gradient of a hit in
+training takes {found.gradient_ms:.1f} ms."""
+    if not np.isfinite(found.block_us):
+        times = ""  # it did not run
     return f"""\
 {type(found.synth).__name__}: {plural(len(specs), "parameter")}, {rate} Hz: {verdict}.
 
 {chr(10).join(laws)}
 
 What each parameter moves, the others at their defaults:
-{table([rows[0], units, *rows[1:]])}
-
-A block of 64 samples takes {found.block_us:.0f} us (of {6.4e7 / rate:.0f} us); a second
-is rendered {found.times_real_time:.0f}x faster than it lasts; the gradient of a hit in
-training takes {found.gradient_ms:.1f} ms.{notes}"""
+{table([rows[0], units, *rows[1:]])}{times}{notes}"""

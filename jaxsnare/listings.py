@@ -21,7 +21,7 @@ from jaxsnare.onset import find_onsets, pre_roll_samples
 from jaxsnare.params import as_params
 from jaxsnare.presets import preset_names, read_preset
 from jaxsnare.report import FULL_NAMES, save_onsets
-from jaxsnare.synths import Synth, find_synth, source_of, synth_names
+from jaxsnare.synths import Synth, made, source_of, synth_names
 from jaxsnare.terminal import (
     Answer,
     check_file,
@@ -189,24 +189,30 @@ def trained_words(record: dict[str, Any]) -> str:
     )
 
 
-def listed_synths(args: argparse.Namespace) -> list[type[Synth]]:
-    """The one that was asked for, or all; an installed one that fails is noted."""
+def listed_synths(args: argparse.Namespace) -> dict[str, Synth]:
+    """The one that was asked for, or all by name; what fails is noted.
+
+    A class that an installed package names twice is listed once.
+    """
     if args.synth:
-        return [find_synth(args.synth)]
-    kinds = []
+        synth = made(args.synth, args.rate)
+        return {type(synth).__name__: synth}
+    synths: dict[str, Synth] = {}
     for name in synth_names():
         try:
-            kinds.append(find_synth(name))
+            synth = made(name, args.rate)
         except ValueError as error:
             note(args, f"{error}")
-    return kinds
+            continue
+        if not any(type(synth) is type(other) for other in synths.values()):
+            synths[name] = synth
+    return synths
 
 
 def run_presets(args: argparse.Namespace) -> Answer:
     data: dict[str, Any] = {}
     rows = [["preset", "synth", "damping (1 where not named)"]]
-    for kind in listed_synths(args):
-        synth = kind(args.rate)
+    for kind, synth in listed_synths(args).items():
         for name in [*preset_names(synth), "default"]:
             try:
                 preset = read_preset(name, synth)
@@ -215,8 +221,8 @@ def run_presets(args: argparse.Namespace) -> Answer:
                 continue
             damped = {k: v for k, v in preset.damping.items() if v != 1}
             words = ", ".join(f"{k} {v:g}" for k, v in damped.items())
-            rows.append([name, kind.__name__, words])
-            data.setdefault(kind.__name__, {})[name] = {
+            rows.append([name, kind, words])
+            data.setdefault(kind, {})[name] = {
                 "preset": preset.values,
                 "damping": preset.damping,
             }
@@ -225,15 +231,18 @@ def run_presets(args: argparse.Namespace) -> Answer:
 
 def run_synths(args: argparse.Namespace) -> Answer:
     data, parts = {}, []
-    for kind in listed_synths(args):
-        name, specs = kind.__name__, kind(args.rate).specs
+    for name, synth in listed_synths(args).items():
+        specs = synth.specs
         data[name] = specs.table()
         rows = [["parameter", "unit", "range", "default", "scale"]]
         rows += [
             [s.name, s.unit, f"{s.lo:g} to {s.hi:g}", f"{s.default:g}", s.scale]
             for s in specs
         ]
-        words = next(iter((kind.__doc__ or "").splitlines()), "")
+        if args.synth and any(s.about for s in specs):
+            told = ["what it does", *(s.about for s in specs)]
+            rows = [[*row, about] for row, about in zip(rows, told, strict=True)]
+        words = next(iter((type(synth).__doc__ or "").splitlines()), "")
         parts.append(f"{name}: {words}\n{table(rows)}")
     return Answer(data, "\n\n".join(parts))
 

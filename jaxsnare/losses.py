@@ -7,6 +7,7 @@ from jaxtyping import Array, Float
 
 from jaxsnare.dsp.framing import frames
 from jaxsnare.dsp.units import safe_sqrt
+from jaxsnare.features.spectral import power_spectrum
 
 # Least ranges, in each target feature's unit (SPL, SPL, SC, SC, SF, SF, TC).
 RANGE_FLOORS = (10.0, 10.0, 1.0, 1.0, 10.0, 10.0, 5.0)
@@ -102,9 +103,5 @@ def multi_resolution_stft(
 
 
 def _spectrogram(x, size, hop, floor):
-    turns = jnp.arange(size, dtype=x.dtype) / size
-    hann = 0.5 - 0.5 * jnp.cos(2.0 * jnp.pi * turns)
-    framed = frames(jnp.pad(x, size // 2), size, hop)
-    spectrum = jnp.fft.rfft(framed * jnp.broadcast_to(hann, framed.shape))
-    power = spectrum.real**2 + spectrum.imag**2
+    power = power_spectrum(frames(jnp.pad(x, size // 2), size, hop))
     return jnp.sqrt(jnp.maximum(power, floor**2))

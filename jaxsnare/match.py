@@ -21,6 +21,7 @@ from jaxsnare.component import check_audio
 from jaxsnare.dsp.framing import frames
 from jaxsnare.dsp.units import safe_sqrt
 from jaxsnare.features import TargetFeatures
+from jaxsnare.features.spectral import power_spectrum
 from jaxsnare.losses import RANGE_FLOORS, multi_resolution_stft
 from jaxsnare.params import Values, unknown
 from jaxsnare.presets import Preset, read_preset, usual_preset
@@ -30,6 +31,9 @@ Loss = Callable[[Float[Array, " T"], Float[Array, " T"]], Float[Array, ""]]
 """Distance of a sound (the first) from a target, which is differentiated."""
 
 FLOOR, TINY = 1e-4, 1e-9
+NOISE = 1e-2
+"""Magnitude 94 dB under a sine at the target's peak, which is 1. At 16 bits, a sound
+that peaks at -30 dBFS has its noise there, to which no synth could come near."""
 AT_ONCE = 4  # divides all counts
 CANDIDATES = 512
 # How many go on for at most how many steps, and the learning rate at the beginning.
@@ -76,13 +80,10 @@ def transport(
     True
     """
     share = jnp.asarray(_bands(size, sample_rate, per_octave), x.dtype)
-    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)
 
     def amplitudes(signal):
         framed = frames(jnp.pad(signal, (size // 2, size)), size, size // 4)
-        spectrum = jnp.fft.rfft(framed * jnp.asarray(hann, x.dtype)[None])
-        power = spectrum.real**2 + spectrum.imag**2
-        return safe_sqrt(power @ share)
+        return safe_sqrt(power_spectrum(framed) @ share)
 
     a, b = amplitudes(x), amplitudes(y)
     floor = 1e-3 * jnp.max(b) + FLOOR
@@ -116,14 +117,19 @@ def feature_loss(sample_rate: int) -> Loss:
     return loss
 
 
+def stft_loss(x: Float[Array, " T"], y: Float[Array, " T"]) -> Float[Array, ""]:
+    """`multi_resolution_stft` without what lies under the noise of a recording."""
+    return multi_resolution_stft(x, y, floor=NOISE)
+
+
 @cache
 def _both(sample_rate: int) -> Loss:
     features = feature_loss(sample_rate)
-    return lambda x, y: multi_resolution_stft(x, y) + features(x, y)
+    return lambda x, y: stft_loss(x, y) + features(x, y)
 
 
 LOSSES: dict[str, Callable[[int], Loss]] = {
-    "stft": lambda _: multi_resolution_stft,
+    "stft": lambda _: stft_loss,
     "features": feature_loss,
     "both": _both,
 }
@@ -156,7 +162,7 @@ def match(
     sound: Float[np.ndarray, " T"],
     synth: Synth,
     *,
-    loss: Loss = multi_resolution_stft,
+    loss: Loss = stft_loss,
     preset: Values | None = None,
     seed: int = 0,
     progress: Callable[[int, int, str], Any] | None = None,
@@ -168,13 +174,17 @@ def match(
     finite, it is taken for 0. preset: a candidate beside the random ones (None: the
     usual preset). progress: called with steps done, steps in all, and words. The same
     seed gives the same result.
+
+    The losses hear target and candidates louder by the same factor, which brings the
+    target's peak to 1: how loud a recording is does not count.
     """
     sound = check_audio(sound)
     if not np.any(sound):
         raise ValueError("the sound is silent: there is nothing to match")
     if len(sound) < MIN_SAMPLES:
         sound = np.pad(sound, (0, MIN_SAMPLES - len(sound)))
-    specs, target = synth.specs, jnp.asarray(sound)
+    specs, louder = synth.specs, np.float32(1.0 / np.abs(sound).max())
+    target = jnp.asarray(sound * louder)
     if preset is None:
         preset = read_preset(usual_preset(synth), synth).values
     first = specs.to_unit(specs.pack(specs.check(preset)).astype(jnp.float32))
@@ -192,12 +202,12 @@ def match(
         ("towards it", far, FAR, FAR_RATE),
         ("close to it", loss, NEAR, NEAR_RATE),
     ):
-        distances = _distances(synth, by, units, target)
+        distances = _distances(synth, by, units, target, louder)
         for count, steps in stages:
             say(done, total, words)
             units = _best(units, distances, count)
             groups = [
-                _descend(synth, by, group, target, steps, rate)
+                _descend(synth, by, group, target, louder, steps, rate)
                 for group in jnp.split(units, count // AT_ONCE)
             ]
             units, distances = map(jnp.concatenate, zip(*groups, strict=True))
@@ -206,7 +216,7 @@ def match(
 
     (best,) = _best(units, distances, 1)
     after = _sound(synth, best, len(sound))
-    ends = [float(_compiled(loss)(heard, target)) for heard in (before, after)]
+    ends = [float(_compiled(loss)(louder * heard, target)) for heard in (before, after)]
     found = {k: float(v) for k, v in specs.unpack(specs.to_physical(best)).items()}
     within = {s.name: float(np.clip(found[s.name], s.lo, s.hi)) for s in specs}
     return Match(within, sound, np.asarray(before), np.asarray(after), *ends)
@@ -227,8 +237,10 @@ def _compiled(loss: Loss) -> Loss:
     return jax.jit(loss)
 
 
-def _distances(synth: Synth, loss: Loss, units: Array, target: Array) -> Array:
-    sounds = (_sound(synth, unit, len(target)) for unit in units)
+def _distances(
+    synth: Synth, loss: Loss, units: Array, target: Array, louder: Any
+) -> Array:
+    sounds = (louder * _sound(synth, unit, len(target)) for unit in units)
     return jnp.stack([_compiled(loss)(sound, target) for sound in sounds])
 
 
@@ -246,7 +258,13 @@ def _sound(synth: Synth, unit: Array, samples: int) -> Array:
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _descend(
-    synth: Synth, loss: Loss, units: Array, target: Array, steps: int, rate: float
+    synth: Synth,
+    loss: Loss,
+    units: Array,
+    target: Array,
+    louder: Any,
+    steps: int,
+    rate: float,
 ) -> tuple[Array, Array]:
     """Adam within the unit interval while it pays: the best of each start.
 
@@ -256,7 +274,7 @@ def _descend(
 
     adam = optax.scale_by_adam(b2=0.99)
     one = jax.value_and_grad(
-        lambda unit: loss(_sound(synth, unit, len(target)), target)
+        lambda unit: loss(louder * _sound(synth, unit, len(target)), target)
     )
 
     def goes_on(carry):

@@ -20,7 +20,13 @@ from jaxsnare.features.normalise import Normaliser
 from jaxsnare.gate import MOST, SIZE, Examples, no_examples
 from jaxsnare.params import unknown
 from jaxsnare.synths import Synth, name_of, package_of, source_of, synth_names
-from jaxsnare.synths.registry import load_synth, named_synth, read_source
+from jaxsnare.synths.registry import (
+    leans_on,
+    load_synth,
+    made_of,
+    named_synth,
+    read_source,
+)
 
 FORMAT = 1
 RECORD, WEIGHTS, SOURCE = "model.json", "weights.npz", "synth.py"
@@ -62,6 +68,12 @@ def synth_record(synth: Synth) -> dict[str, Any]:
     if settings:
         record["settings"] = settings
     file = source_of(kind)
+    if others := leans_on(kind):
+        raise ValueError(
+            f"{kind.__name__} of {file.path if file else '?'} takes synths from "
+            f"{', '.join(map(str, others))}, which a model cannot carry along: put "
+            "them into one file"
+        )
     if file is not None:
         record["source"] = {"file": file.path.name, "sha256": file.sha256}
     elif package := package_of(kind):
@@ -97,7 +109,7 @@ def read_synth(folder: Path, record: dict[str, Any]) -> Synth:
             f"{RECORD}: its settings are not those of {name}: {', '.join(others)}"
         )
     noise = SeededNoise(**record["noise"])
-    return kind(sample_rate=record["sample_rate"], noise=noise, **settings)
+    return made_of(kind, record["sample_rate"], noise=noise, **settings)
 
 
 def put_in_place(new: Path, folder: Path) -> None:

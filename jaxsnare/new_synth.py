@@ -1,14 +1,16 @@
 """The file that a new synth begins as."""
 
+import ast
 import keyword
+from pathlib import Path
 
 START = '''\
 """{name}: what it is, and where its circuit or model comes from.
 
     jaxsnare check-synth {file}:{name}
     jaxsnare render hit.wav --synth {file}:{name}
-    jaxsnare train DRUM.wav --out my-{stem} --synth {file}:{name}
-    jaxsnare live my-{stem}
+    jaxsnare train DRUM.wav --out {model} --synth {file}:{name}
+    jaxsnare live {model}
 """
 
 import jax.numpy as jnp
@@ -80,16 +82,23 @@ def file_name(name: str) -> str:
     return f"{parts.strip('_')}.py"
 
 
+def model_name(file: str | Path) -> str:
+    """What a model of a synth's file may be called: 'my-rim-shot'."""
+    return f"my-{Path(file).stem.replace('_', '-')}"
+
+
 def new_synth(name: str, file: str) -> str:
     """The source of a synth that works, to be changed; file: where it will lie.
 
-    Raises ValueError for what is no name of a class.
+    Raises ValueError for what is no name of a class, or of one that it uses.
     """
     if not name.isidentifier() or keyword.iskeyword(name) or not name[0].isupper():
         raise ValueError(
             f"{name!r} is no name of a class: letters and digits that begin with a "
             "capital, as in RimShot"
         )
-    return START.format(
-        name=name, file=file, stem=file_name(name)[:-3].replace("_", "-")
-    )
+    source = START.format(name=name, file=file, model=model_name(file))
+    imports = (n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.ImportFrom))
+    if name in {alias.name for node in imports for alias in node.names}:
+        raise ValueError(f"{name} is what the file imports: choose another name")
+    return source

@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from numbers import Real
 from typing import Any, Literal
 
 import jax.numpy as jnp
@@ -39,7 +40,14 @@ class ParamSpec:
     about: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise ValueError(f"a parameter is called {self.name!r}; wanted: a word")
         numbers = (self.lo, self.hi, self.default)
+        if not all(isinstance(v, Real) for v in numbers):
+            raise ValueError(
+                f"parameter {self.name!r}: lo, hi and default must be numbers, got "
+                f"{', '.join(map(repr, numbers))}"
+            )
         if not all(math.isfinite(v) for v in numbers):
             raise ValueError(
                 f"parameter {self.name!r}: lo, hi and default must be finite "

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxsnare.terminal import signed
+
 SIZE_INCHES = (14.0, 14.0)
 DPI = 150
 
@@ -171,27 +173,38 @@ def save_onsets(
 
 
 def save_moves(
-    path, *, audio, sample_rate, moves, parameter_names, feature_names, title
+    path,
+    *,
+    audio,
+    sample_rate,
+    moves,
+    parameter_names,
+    feature_names,
+    feature_units,
+    title,
 ) -> None:
     """Save a PNG: a hit of a synth, and which parameter moves which feature how far.
 
     audio: [samples] at sample_rate Hz. moves: [parameters, features], in the features'
-    units. The colours are by feature, the numbers are as they came.
+    units. The colours are by feature, the numbers are as they came; what is not finite
+    is a dash.
 
     The file appears whole or not at all. Raises ValueError if shapes disagree.
     """
     from matplotlib.figure import Figure
 
-    audio = _array("audio", audio, (None,))
+    audio = _array("audio", np.nan_to_num(audio, posinf=0.0, neginf=0.0), (None,))
     shape = len(parameter_names), len(feature_names)
-    moves = _array("moves", np.nan_to_num(moves), shape)
+    known = np.isfinite(moves)
+    moves = _array("moves", np.where(known, moves, 0.0), shape)
     figure = Figure(figsize=(11.0, 3.0 + 0.4 * shape[0]), layout="constrained")
     figure.suptitle(title, x=0.012, ha="left", fontsize=14)
     above, below = figure.subplots(2, 1, height_ratios=(2.0, 0.4 * shape[0] + 0.5))
     _draw_recording(above, audio, sample_rate, np.array([], int))
     most = np.abs(moves).max(axis=0)
+    share = moves / np.where(most > 0, most, 1.0)
     below.imshow(
-        moves / np.where(most > 0, most, 1.0),
+        share,
         aspect="auto",
         cmap="PuOr_r",
         vmin=-1,
@@ -199,9 +212,15 @@ def save_moves(
         alpha=0.8,
     )
     for (row, column), value in np.ndenumerate(moves):
-        below.text(column, row, f"{value:+.1f}", ha="center", va="center", size=9)
+        words = signed(value) if known[row, column] else "-"
+        ink = "white" if abs(share[row, column]) > 0.6 else "black"
+        place = {"ha": "center", "va": "center", "size": 11, "color": ink}
+        below.text(column, row, words, **place)
     names = [str(FULL_NAMES.get(name, name)) for name in feature_names]
-    wrapped = [name.replace(" ", "\n", 1) for name in names]
+    wrapped = [
+        name.replace(" ", "\n", 1) + (f" ({unit})" if unit else "")
+        for name, unit in zip(names, feature_units, strict=True)
+    ]
     below.set_xticks(range(shape[1]), wrapped, size=10)
     below.set_yticks(range(shape[0]), parameter_names, size=10)
     below.tick_params(length=0)
@@ -213,8 +232,8 @@ def save_moves(
 def save_match(path, *, sounds, sample_rate, title) -> None:
     """Save a PNG: sounds above each other, each as waveform and spectrogram.
 
-    sounds: {name: [samples]} at sample_rate Hz, of one length. The colours are of one
-    range of 80 dB, that of the first sound.
+    sounds: {name: [samples]} at sample_rate Hz, of one length. Waveforms have one
+    scale, and so have the colours: 80 dB, down from the first sound's highest level.
 
     The file appears whole or not at all. Raises ValueError if shapes disagree.
     """
@@ -223,19 +242,25 @@ def save_match(path, *, sounds, sample_rate, title) -> None:
     rows = {name: _array(name, audio, (None,)) for name, audio in sounds.items()}
     figure = Figure(figsize=(12.0, 2.6 * len(rows) + 0.6), layout="constrained")
     figure.suptitle(title, x=0.012, ha="left", fontsize=14)
-    axes = figure.subplots(len(rows), 2, squeeze=False, width_ratios=(1, 2))
+    axes = figure.subplots(
+        len(rows), 2, squeeze=False, width_ratios=(1, 2), sharex=True
+    )
+    peak = max(np.abs(audio).max() for audio in rows.values())
     top = None
     for (name, audio), (left, right) in zip(rows.items(), axes, strict=True):
         _draw_recording(left, audio, sample_rate, np.array([], int))
         left.set_title(name, size=11, loc="left")
-        size = min(1024, len(audio))
-        starts = np.arange(0, len(audio) - size + 1, max(1, size // 8))
+        left.set_ylim(-1.05 * peak - 1e-6, 1.05 * peak + 1e-6)
+        left.set_xlabel("")
+        size = next((n for n in (4096, 1024) if 4 * n <= len(audio)), len(audio))
+        audio = np.pad(audio, (size // 2, size // 2))  # frames from end to end
+        starts = np.arange(0, len(audio) - size + 1, max(1, size // 16))
         framed = audio[starts[:, None] + np.arange(size)] * np.hanning(size)
         level = 20 * np.log10(np.abs(np.fft.rfft(framed)).T + 1e-9)
         top = level.max() if top is None else top
         hz = np.fft.rfftfreq(size, 1 / sample_rate)
         right.pcolormesh(
-            (starts + size / 2) / sample_rate,
+            starts / sample_rate,
             hz[1:],
             level[1:],
             vmin=top - 80,
@@ -247,7 +272,8 @@ def save_match(path, *, sounds, sample_rate, title) -> None:
         right.set_ylim(40, sample_rate / 2)
         right.set_ylabel("Hz", size=10)
         right.tick_params(labelsize=9)
-    axes[-1][1].set_xlabel("time (s)", size=11)
+    for below in axes[-1]:
+        below.set_xlabel("time (s)", size=11)
     _save(figure, path)
 
 

@@ -111,6 +111,14 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s"
 
 
+def signed(value: float) -> str:
+    """A difference for people: '+1.2', '-130', '0'; '-' for what is not finite."""
+    if not np.isfinite(value):
+        return "-"
+    words = f"{value:+.{0 if abs(value) >= 100 else 1}f}"
+    return words if float(words) else "0"
+
+
 def plural(count: int, word: str) -> str:
     return f"{count} {word}{'' if count == 1 else 's'}"
 

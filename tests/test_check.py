@@ -1,6 +1,7 @@
 """The check of a synth: what it finds in broken ones, and the synth to begin with."""
 
 import json
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -8,10 +9,13 @@ import numpy as np
 import pytest
 
 from jaxsnare import ParamSet, ParamSpec, Synth, render
-from jaxsnare.check import LAWS, Corners
+from jaxsnare.check import LAWS, Corners, check
 from jaxsnare.cli import main
+from jaxsnare.commands import TARGET
+from jaxsnare.design import data, words
 from jaxsnare.dsp.envelopes import decay
 from jaxsnare.new_synth import file_name, new_synth
+from jaxsnare.report import save_moves
 from jaxsnare.synths import find_synth
 
 RATE = 48_000
@@ -155,7 +159,7 @@ def test_the_ends_of_the_ranges_are_tried():
     sound, gradients = corners.laws
     assert not sound.holds
     assert "with over at 0" in sound.words
-    assert "with root at 0 that of" in gradients.words
+    assert "with root at 0: root" in gradients.words
     idle, steps = corners.notes
     assert idle.startswith("idle: moves no feature")
     assert steps.startswith("steps: is heard, but its gradient is 0")
@@ -166,11 +170,47 @@ def test_the_ends_of_the_ranges_are_tried():
     assert louder.moves[1][0] > 60  # loudness, from nothing to full
 
 
+class Short(Tick):
+    def voice(self, p, state, n, white):
+        assert len(n) < 999, "too long"
+        return super().voice(p, state, n, white)
+
+
+def test_a_check_of_what_does_not_run_for_a_second(monkeypatch, tmp_path):
+    """No traceback, and what could not be measured is no number."""
+    monkeypatch.setattr("jaxsnare.check.LAWS", {})
+    found = check(Short, RATE)
+    ranges, second = found.laws
+    assert "it runs over its ranges" in ranges.name
+    for law in (ranges, second):
+        assert "AssertionError: too long" in law.words
+        assert "test_check.py:" in law.words
+    text = words(found)
+    assert "2 of 2 laws fail" in text
+    assert "fall                    -      -" in text
+    assert "A block of" not in text
+    plain = data(found)
+    json.dumps(plain, allow_nan=False)
+    assert plain["block_us"] is plain["moves"]["fall"]["SPL_S"] is None
+    save_moves(
+        tmp_path / "moves.png",
+        audio=np.full(100, np.nan),
+        sample_rate=RATE,
+        moves=found.moves,
+        parameter_names=found.synth.specs.names,
+        feature_names=TARGET.names,
+        feature_units=TARGET.units,
+        title="Short",
+    )
+    assert (tmp_path / "moves.png").exists()
+
+
 def test_new_synth_writes_a_synth_that_works(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["new-synth", "RimShot", "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer == {"file": "rim_shot.py", "synth": "rim_shot.py:RimShot"}
+    assert "--out my-rim-shot --synth rim" in Path("rim_shot.py").read_text()
     synth = find_synth("rim_shot.py:RimShot")(RATE)
     audio = np.asarray(render(synth, synth.specs.defaults, seconds=0.5))
     assert 0.2 < np.abs(audio).max() <= 1.0
@@ -178,6 +218,7 @@ def test_new_synth_writes_a_synth_that_works(tmp_path, monkeypatch, capsys):
     for argv, message in (
         (["RimShot"], "rim_shot.py exists already"),
         (["rimShot"], "'rimShot' is no name of a class"),
+        (["Sine"], "Sine is what the file imports: choose another name"),
         (["RimShot", "--out", "x.txt"], "'.txt' names no format"),
     ):
         assert main(["new-synth", *argv]) == 2
@@ -186,8 +227,8 @@ def test_new_synth_writes_a_synth_that_works(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.slow
 def test_check_synth_says_what_holds_and_what_not(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
     """Of the synth to begin with, broken: that whole ones hold is in test_compose."""
+    monkeypatch.chdir(tmp_path)
     source = new_synth("Bell", "bell.py")
     broken = source.replace(
         'tanh_drive(tone + noise, p["drive"])', "tone + noise + 0.1 * white()"

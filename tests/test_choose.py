@@ -13,7 +13,7 @@ from playing import joined, play
 
 from jaxsnare import SimpleDrumSynth, Snare808, render
 from jaxsnare.audio import write_audio
-from jaxsnare.choose import StruckFeatures, choose_models
+from jaxsnare.choose import StruckFeatures, _rows, choose_models, fit_classifier
 from jaxsnare.cli import main
 from jaxsnare.drummer import SnareDrum
 from jaxsnare.features import OnsetFeatures
@@ -24,6 +24,7 @@ from jaxsnare.model import Model
 from jaxsnare.params import as_params
 from jaxsnare.synths import find_synth
 from jaxsnare.synths.combine import Choice, chain, choose, layer
+from jaxsnare.train import listen
 
 RATE = 48_000
 
@@ -115,8 +116,12 @@ def test_combinations_in_a_file(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="Alone: a combination has two parts or more"):
         layer("Alone", a=Snare808)
     no_effect: Any = SimpleDrumSynth
-    with pytest.raises(ValueError, match="Wet: room is no class of a Effect"):
+    with pytest.raises(ValueError, match="Wet: room is no subclass of Effect, but Sim"):
         chain("Wet", Snare808, room=no_effect)
+    with pytest.raises(ValueError, match="source is the synth; call the effect some"):
+        chain("Wet", Snare808, source=no_effect)
+    with pytest.raises(ValueError, match="'a stack' is no name of a class"):
+        layer("a stack", low=Snare808, high=SimpleDrumSynth)
 
 
 # models that take turns
@@ -185,6 +190,28 @@ def test_parts_that_do_not_fit_together(parts, random_model):
         choose_models(other, windows)
     with pytest.raises(ValueError, match="between two models or more"):
         choose_models({"head": parts["head"]}, windows)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("drum", "strokes"), [("fs_14x05_maple", 48), ("fs_14x08_birch", 57)]
+)
+def test_head_and_rim_of_real_drums_are_told_apart(shared, drum, strokes):
+    """Every stroke by a classifier of the other four fifths."""
+    folder = shared / "data" / "snare" / "real" / drum
+    rows = []
+    for struck in ("centre", "crossstick"):
+        heard = listen(sorted(folder.glob(f"{struck}_v*")), 44_100)
+        rows.append(_rows(StruckFeatures(44_100), heard.windows))
+    right = 0
+    for fold in range(5):
+        held = [np.arange(len(row)) % 5 == fold for row in rows]
+        pairs = list(zip(rows, held, strict=True))
+        classifier = fit_classifier([row[~out] for row, out in pairs])
+        for part, (row, out) in enumerate(pairs):
+            right += int((classifier.struck(row[out]) == part).sum())
+    assert sum(map(len, rows)) == strokes
+    assert right >= strokes - 1
 
 
 @pytest.mark.slow

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from playing import joined, play
 
+from jaxsnare import Snare808
 from jaxsnare.cli import main
 from jaxsnare.live.engine import Engine
 from jaxsnare.model import Model
+from jaxsnare.params import as_params
 from jaxsnare.presets import read_preset
 from jaxsnare.recipe import Recipe
 from jaxsnare.remapper import remap
@@ -47,6 +49,16 @@ def test_the_combinations_of_the_page(tmp_path, monkeypatch):
     Path("both.py").write_text(COMBINED)
     assert find_synth("both.py:Stack")(RATE).specs.names[0].startswith("body.")
     assert "which.high" in find_synth("both.py:Either")(RATE).specs.names
+    roomy = find_synth("both.py:Roomy")(RATE)
+    dry, wet = (roomy.specs.defaults | {"reverb.amount": a} for a in (0.0, 0.5))
+    values = as_params(Snare808(RATE).specs.defaults)
+    snare = np.asarray(render(Snare808(RATE), values, samples=4800))
+    one, other = (
+        np.asarray(render(roomy, as_params(v), samples=4800)) for v in (dry, wet)
+    )
+    np.testing.assert_allclose(one, snare, atol=1e-6)
+    np.testing.assert_allclose(other[:900], 0.5**0.5 * snare[:900], atol=1e-6)
+    assert np.abs(other - 0.5**0.5 * snare)[2400:].max() > 1e-3
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import scipy.signal
 import scipy.special
+from oracles import biquad
 
 from jaxsnare import load_preset, render
 from jaxsnare.dsp.oscillators import CYMBAL_808_HZ
@@ -63,17 +64,6 @@ def sine(turns):
     return np.sin(2 * np.pi * turns)
 
 
-def biquad(kind, freq_hz, q, x):
-    w = 2 * np.pi * freq_hz / RATE
-    alpha, c = np.sin(w) / (2 * q), np.cos(w)
-    b = {
-        "lowpass": np.array([0.5, 1, 0.5]) * (1 - c),
-        "highpass": np.array([0.5, -1, 0.5]) * (1 + c),
-        "bandpass": np.array([alpha, 0, -alpha]),
-    }[kind]
-    return scipy.signal.lfilter(b, (1 + alpha, -2 * c, 1 - alpha), x)
-
-
 def amp(db):
     return 10 ** (db / 20)
 
@@ -90,7 +80,7 @@ def kick808(p, noise):
 
 
 def clap808(p, noise):
-    noise = biquad("bandpass", p["noise_filter.freq"], p["noise_filter.q"], noise)
+    noise = biquad("bandpass", p["noise_filter.freq"], p["noise_filter.q"], noise, RATE)
     teeth = np.zeros(LENGTH)
     for k in range(4):
         since = N - k * p["bursts.spacing"] * RATE / 1000
@@ -111,9 +101,10 @@ def hihat808(p, noise):
             if heavy > 1e-7:
                 metal += heavy * sine(k * freq / RATE * N) / 6
     mix = amp(p["metal_gain.gain"]) * metal + amp(p["noise_gain.gain"]) * noise
-    band = biquad("bandpass", p["bandpass.freq"], p["bandpass.q"], mix)
+    band = biquad("bandpass", p["bandpass.freq"], p["bandpass.q"], mix, RATE)
     struck = np.tanh(amp(p["tanh.in_gain"]) * band * fall(p["amp_env.decay"], 1.0))
-    return amp(p["gain.gain"]) * biquad("highpass", p["highpass.freq"], 0.7, struck)
+    high = biquad("highpass", p["highpass.freq"], 0.7, struck, RATE)
+    return amp(p["gain.gain"]) * high
 
 
 def snare909(p, noise):
@@ -124,8 +115,8 @@ def snare909(p, noise):
         bent = np.tanh(1.5 * (1 - 4 * np.abs((turns + 0.25) % 1 - 0.5)))
         level = amp(p[f"{name}_gain.gain"]) * fall(p[f"{name}_env.decay"], 1.0)
         mix += level * bent
-    low = biquad("lowpass", p["noise_lowpass.freq"], 0.7, noise)
-    snap = biquad("highpass", p["snap_highpass.freq"], 0.7, low)
+    low = biquad("lowpass", p["noise_lowpass.freq"], 0.7, noise, RATE)
+    snap = biquad("highpass", p["snap_highpass.freq"], 0.7, low, RATE)
     mix += amp(p["noise_gain.gain"]) * low * fall(p["noise_env.decay"])
     mix += amp(p["snap_gain.gain"]) * snap * fall(p["snap_env.decay"])
     return np.tanh(amp(p["tanh.in_gain"]) * mix)
@@ -148,7 +139,7 @@ def modal_drum(p, noise):
     lowest = np.cos(2 * np.pi * phase(p["membrane.freq"] * glide))
     opened = 1 - p["wires.rattle"] * (1 + lowest) / 2
     wires = noise * fall(p["wires_env.decay"], 1.0) * opened
-    wires = biquad("bandpass", p["wires.freq"], p["wires.q"], wires)
+    wires = biquad("bandpass", p["wires.freq"], p["wires.q"], wires, RATE)
     mix = amp(p["membrane_gain.gain"]) * head + amp(p["wires_gain.gain"]) * wires
     return np.tanh(amp(p["tanh.in_gain"]) * mix)
 

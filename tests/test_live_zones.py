@@ -4,6 +4,7 @@ import argparse
 import types
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import soundfile
@@ -11,6 +12,7 @@ from fake_sound import BLOCK, Doubler, Status, call
 from playing import joined, play
 
 from jaxsnare.drummer import SnareDrum
+from jaxsnare.dsp.followers import Limiter
 from jaxsnare.live.commands import _source, _zones
 from jaxsnare.live.controls import Controls
 from jaxsnare.live.engine import Engine, Hit, Names, Played
@@ -18,6 +20,7 @@ from jaxsnare.live.session import CALIBRATION_HITS, Session
 from jaxsnare.live.stats import Stats
 from jaxsnare.live.stream import Player
 from jaxsnare.live.zones import ZoneRack, Zones
+from jaxsnare.remapper import PEAK_RELEASE_MS
 
 RATE = 48_000
 NAMES = Names((), ())
@@ -54,6 +57,8 @@ def test_each_zone_hears_its_channel(sound):
     assert player.engine.bad_input == 2
     loud = player.engine.process(np.ones((2, BLOCK), np.float32))
     assert np.array_equal(loud.audio, np.ones(BLOCK))  # within full scale
+    after = player.engine.process(np.full((2, BLOCK), 0.1, np.float32))
+    assert 0.1 < after.audio[0] < 0.11  # the limiter lets go in its time: 0.5 / 5
     assert player._next_in_queue(slice(0, 0)).shape == (2, BLOCK)
     with pytest.raises(ValueError, match="has no channels 4, 9; it has 1 to 4"):
         Player(zones(2.0, 3.0), input=0, output=1, zones=(4, 9))
@@ -131,7 +136,10 @@ def test_each_zone_plays_as_its_model_does_alone(tmp_path, random_model):
         alone = Engine(model.remapper(RATE), model.params(), 64)
         wanted += joined(play(alone, row))
     assert np.abs(wanted).max() > 0.01
-    np.testing.assert_allclose(got, np.clip(wanted, -1, 1), atol=1e-6)
+    limiter = Limiter(RATE)
+    release_ms, both = jnp.float32(PEAK_RELEASE_MS), jnp.asarray(wanted)
+    _, wanted = limiter.step(release_ms, limiter.init(), both)
+    np.testing.assert_allclose(got, wanted, atol=1e-6)
 
     assert rack.choose(1).endswith("two")
     before = [engine.vector.copy() for engine in rack.engines()]

@@ -14,9 +14,12 @@ from jaxsnare import ParamSet, ParamSpec, Snare808, Synth, render
 from jaxsnare.cli import main
 from jaxsnare.dsp.envelopes import attack_decay
 from jaxsnare.dsp.oscillators import Sine
+from jaxsnare.dsp.shapers import gain
 from jaxsnare.losses import multi_resolution_stft
 from jaxsnare.match import LOSSES, _bands, find_loss, match, transport, trimmed
 from jaxsnare.params import as_params
+from jaxsnare.presets import usual_preset
+from jaxsnare.synths import SHIPPED, find_synth
 
 RATE = 16_000
 
@@ -30,6 +33,7 @@ class Ping(Synth):
             (
                 ParamSpec("freq", "Hz", 100.0, 4000.0, 200.0, scale="log"),
                 ParamSpec("fall", "ms", 50.0, 500.0, 200.0),
+                ParamSpec("level", "dB", -80.0, 0.0, -6.0),
             )
         )
 
@@ -40,14 +44,15 @@ class Ping(Synth):
         fall = attack_decay(n, p["fall"], self.sample_rate)
         pitch = p["freq"], jnp.zeros_like(p["freq"])
         state, tone = Sine(self.sample_rate).step(pitch, state, (n, fall))
-        return state, 0.5 * tone * fall
+        return state, gain(tone * fall, p["level"])
 
 
 PING = Ping(RATE)
 
 
-def ping(freq, fall=200.0):
-    return np.asarray(render(PING, as_params({"freq": freq, "fall": fall}), 0.25))
+def ping(freq, fall=200.0, level=-6.0):
+    values = {"freq": freq, "fall": fall, "level": level}
+    return np.asarray(render(PING, as_params(values), 0.25))
 
 
 def test_transport_is_the_distance_of_wasserstein():
@@ -86,7 +91,7 @@ def test_transport_feels_the_direction_where_spectrograms_do_not():
     target = jnp.asarray(ping(800.0))
 
     def along(loss, freq):
-        values = {"freq": freq, "fall": jnp.float32(200.0)}
+        values = as_params(PING.specs.defaults) | {"freq": freq}
         return loss(render(PING, values, samples=len(target)), target)
 
     far = partial(transport, sample_rate=RATE)
@@ -122,12 +127,14 @@ def test_a_sound_is_trimmed_to_its_onset():
 
 @pytest.mark.slow
 def test_a_tone_is_found_again_wherever_it_lies():
-    for freq, fall in ((1234.0, 300.0), (137.0, 120.0)):
+    """However quiet it is: the losses hear it at full scale."""
+    for freq, fall, level in ((1234.0, 300.0, -6.0), (137.0, 120.0, -60.0)):
         with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes
-            found = match(ping(freq, fall), PING)
-            again = match(ping(freq, fall), PING)
+            found = match(ping(freq, fall, level), PING)
+            again = match(ping(freq, fall, level), PING)
         assert abs(1200 * np.log2(found.values["freq"] / freq)) < 5
         assert found.values["fall"] == pytest.approx(fall, rel=0.05)
+        assert found.values["level"] == pytest.approx(level, abs=0.5)
         assert found.distance < 0.05 * found.distance_before
         assert again.values == found.values
 
@@ -151,3 +158,18 @@ def test_match_finds_a_snare_from_the_command_line(tmp_path, monkeypatch, capsys
     assert main(["render", "again.wav", "--preset", "hit.json"]) == 0
     assert main([*argv]) == 2
     assert "hit.json exists already" in capsys.readouterr().err
+
+
+def test_the_experiment_knows_the_pitch_of_every_synth(script):
+    pitches = script("experiments/match/run.py").PITCHES
+    assert list(pitches) == list(SHIPPED)
+    for name, tuned in pitches.items():
+        assert set(tuned) <= set(find_synth(name)(RATE).specs.names)
+
+
+def test_matching_begins_with_a_preset_that_ships():
+    usual = {name: usual_preset(find_synth(name)(48_000)) for name in SHIPPED}
+    assert usual["Snare808"] == "808_snare_1"
+    assert usual["Kick808"] == "808_kick"
+    assert usual["FMDrumSynth"] == "default"  # none ships for it
+    assert usual_preset(find_synth("HiHat808")(8_000)) == "default"  # out of range

@@ -10,6 +10,7 @@ import sys
 import pytest
 
 import jaxsnare
+from jaxsnare.synths import SHIPPED
 
 MODULES = sorted(
     module.name
@@ -32,6 +33,9 @@ def test_the_examples_in_docstrings_hold(name):
 def test_public_names_have_documentation():
     for name in jaxsnare.__all__:
         assert getattr(jaxsnare, name).__doc__, f"jaxsnare.{name} has no docstring"
+    assert jaxsnare.Kick808.__module__ == SHIPPED["Kick808"]  # as all that ship
+    with pytest.raises(AttributeError, match="no attribute 'Kick909'"):
+        _ = jaxsnare.Kick909
 
 
 def test_import_needs_no_device_no_plot_and_sets_nothing():

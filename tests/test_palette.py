@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import scipy.integrate
 import scipy.signal
+from oracles import biquad
 
+from jaxsnare import ParamSet, ParamSpec, Synth, render
 from jaxsnare.dsp.delays import Comb, Room
 from jaxsnare.dsp.envelopes import adsr, bursts, decay, decay_sum, stages
 from jaxsnare.dsp.filters import Bands, Biquad, StateVariable
@@ -24,6 +26,8 @@ from jaxsnare.dsp.oscillators import (
 )
 from jaxsnare.dsp.resonators import Resonators, ring
 from jaxsnare.dsp.shapers import SHAPES, Shaper
+from jaxsnare.params import as_params
+from jaxsnare.synths.combine import choose
 
 RATE = 48_000
 QUICK = {"xla_backend_optimization_level": 0}
@@ -175,32 +179,18 @@ def test_the_sum_of_a_decay_is_its_sum():
 # filters
 
 
-def biquad_oracle(kind, freq_hz, q, x) -> Any:
-    """Bilinear transform (RBJ cookbook)."""
-    w = 2 * np.pi * freq_hz / RATE
-    alpha = np.sin(w) / (2 * q)
-    b = {
-        "bandpass": (alpha, 0, -alpha),
-        "notch": (1, -2 * np.cos(w), 1),
-        "lowpass": np.array([0.5, 1, 0.5]) * (1 - np.cos(w)),
-        "highpass": np.array([0.5, -1, 0.5]) * (1 + np.cos(w)),
-    }[kind]
-    a = (1 + alpha, -2 * np.cos(w), 1 - alpha)
-    return scipy.signal.lfilter(b, a, np.asarray(x, float))
-
-
 @pytest.mark.parametrize("kind", ["bandpass", "notch"])
 def test_bandpass_and_notch_are_scipys(kind, error_db):
     for freq_hz, q in ((60.0, 0.7), (7100.0, 8.0), (23_000.0, 2.0)):
         got = run(Biquad(kind, RATE), params(freq_hz, q), NOISE)
-        assert error_db(got, biquad_oracle(kind, freq_hz, q, NOISE)) < -80
+        assert error_db(got, biquad(kind, freq_hz, q, NOISE, RATE)) < -80
 
 
 def test_bands_are_filters_side_by_side(error_db):
     freqs, qs, gains = [300.0, 2000.0, 9000.0], [1.0, 4.0, 0.7], [0.0, -6.0, 3.0]
     got = run(Bands(3, RATE), params(freqs, qs, gains), NOISE)
     wanted = sum(
-        10 ** (g / 20) * biquad_oracle("bandpass", f, q, NOISE)
+        10 ** (g / 20) * biquad("bandpass", f, q, NOISE, RATE)
         for f, q, g in zip(freqs, qs, gains, strict=True)
     )
     assert error_db(got, wanted) < -80
@@ -380,73 +370,98 @@ def test_shapers_fold_back_less_than_the_plain_shape():
 # gradients: the slope, wherever there is one
 
 
-def slope_cases():
-    n, sweep = jnp.asarray(N[:300]), jnp.asarray(np.linspace(1, 0, 300))
-    x = jnp.asarray(NOISE[:300], jnp.float64)
+class Noises(Synth):
+    """White noise of a level."""
 
-    def of(component, at, signal, pack: Any = tuple):
-        def signals(*values):
-            state = component.init(jnp.float64)
-            return component.step(pack(values), state, signal)[1]
+    @property
+    def specs(self):
+        return ParamSet((ParamSpec("level", "", 0.0, 1.0, 0.5),))
 
-        return signals, at
+    def voice_init(self, dtype):
+        return ()
 
-    def one(values):
-        return values[0]
-
-    def arrays(values):
-        return tuple(v[None] for v in values)
-
-    return {
-        "Wave saw": of(Wave("saw", RATE), (900.0, 0.3, 0.5), (n, sweep)),
-        "Wave pulse": of(Wave("pulse", RATE), (900.0, 0.3, 0.3), (n, sweep)),
-        "Wave triangle": of(Wave("triangle", RATE), (900.0, 0.3, 0.3), (n, sweep)),
-        "metallic": (lambda tune: metallic(n, tune, RATE), (1.1,)),
-        "adsr": (
-            functools.partial(adsr, n, sample_rate=RATE),
-            (1.03, 2.2, 0.4, 3.3, 2.5),
-        ),
-        "bursts": (
-            lambda gap, fall, last: bursts(n, gap, fall, last, 3, RATE),
-            (1.003, 2.2, 4.0),
-        ),
-        "StateVariable": of(
-            StateVariable("bandpass", RATE), (3.0,), (x, 4000 * sweep + 100), one
-        ),
-        "Resonators": of(Resonators(1, RATE), (450.0, 8.0, 0.7), x, arrays),
-        "Comb": of(Comb(RATE), (877.7, 20.0, 0.3), x),
-        "Room": of(Room(8000, 0.25), (300.0, 0.2), x),
-        "Compressor": of(Compressor(RATE), (-20.0, 4.0, 6.0, 1.0, 20.0, 3.0), x),
-        "Shaper tanh": of(Shaper("tanh"), (8.0,), x, one),
-        "Shaper clip": of(Shaper("clip"), (8.0,), x, one),
-        "Shaper fold": of(Shaper("fold"), (8.0,), x, one),
-    }
+    def voice(self, p, state, n, white):
+        return (), jnp.where(n < 0, 0.0, p["level"] * white())
 
 
-SLOPES = [
-    pytest.param(name, marks=() if name in ("metallic", "bursts") else pytest.mark.slow)
-    for name in (
-        "Wave saw",
-        "Wave pulse",
-        "Wave triangle",
-        "metallic",
-        "adsr",
-        "bursts",
-        "StateVariable",
-        "Resonators",
-        "Comb",
-        "Room",
-        "Compressor",
-        "Shaper tanh",
-        "Shaper clip",
-        "Shaper fold",
-    )
-]
+SHORT: Any = N[:300]
+SWEEP = np.linspace(1, 0, 300)
 
 
-@pytest.mark.parametrize("name", SLOPES)
+def signal():
+    return jnp.asarray(NOISE[:300], jnp.float64)
+
+
+def of(component, at, x, pack: Any = tuple):
+    def signals(*values):
+        state = component.init(jnp.float64)
+        return component.step(pack(values), state, x)[1]
+
+    return signals, at
+
+
+def one(values):
+    return values[0]
+
+
+def arrays(values):
+    return tuple(v[None] for v in values)
+
+
+def two_stages(*values):
+    one, two, up, down, curve = values
+    times, levels = jnp.stack([one, two]), jnp.stack([up, down])
+    return stages(SHORT, times, levels, curve, RATE)
+
+
+SLOPES: dict[str, Any] = {
+    "Wave saw": lambda: of(Wave("saw", RATE), (900.0, 0.3, 0.5), (SHORT, SWEEP)),
+    "Wave pulse": lambda: of(Wave("pulse", RATE), (900.0, 0.3, 0.3), (SHORT, SWEEP)),
+    "Wave triangle": lambda: of(
+        Wave("triangle", RATE), (900.0, 0.3, 0.3), (SHORT, SWEEP)
+    ),
+    "metallic": lambda: (lambda tune: metallic(SHORT, tune, RATE), (1.1,)),
+    "decay_sum": lambda: (lambda ms: decay_sum(SHORT, ms, RATE), (2.2,)),
+    "adsr": lambda: (
+        functools.partial(adsr, SHORT, sample_rate=RATE),
+        (1.03, 2.2, 0.4, 3.3, 2.5),
+    ),
+    "stages": lambda: (two_stages, (1.3, 2.73, 1.0, 0.3, 1.5)),
+    "stages straight": lambda: (two_stages, (1.3, 2.73, 1.0, 0.3, 0.0)),
+    "bursts": lambda: (
+        lambda gap, fall, last: bursts(SHORT, gap, fall, last, 3, RATE),
+        (1.003, 2.2, 4.0),
+    ),
+    "StateVariable": lambda: of(
+        StateVariable("bandpass", RATE), (3.0,), (signal(), 4000 * SWEEP + 100), one
+    ),
+    "Bands": lambda: of(Bands(1, RATE), (2000.0, 2.0, -3.0), signal(), arrays),
+    "ring": lambda: (
+        lambda hz, ms, loud: ring(SHORT, hz[None], ms[None], loud[None], RATE),
+        (450.0, 8.0, 0.7),
+    ),
+    "Resonators": lambda: of(Resonators(1, RATE), (450.0, 8.0, 0.7), signal(), arrays),
+    "Comb": lambda: of(Comb(RATE), (877.7, 20.0, 0.3), signal()),
+    "Room": lambda: of(Room(8000, 0.25), (300.0, 0.2), signal()),
+    "Compressor": lambda: of(
+        Compressor(RATE), (-20.0, 4.0, 6.0, 1.0, 20.0, 3.0), signal()
+    ),
+    "Shaper tanh": lambda: of(Shaper("tanh"), (8.0,), signal(), one),
+    "Shaper clip": lambda: of(Shaper("clip"), (8.0,), signal(), one),
+    "Shaper fold": lambda: of(Shaper("fold"), (8.0,), signal(), one),
+}
+QUICK_ONES = "metallic", "bursts", "decay_sum", "stages straight"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in QUICK_ONES else pytest.mark.slow)
+        for name in SLOPES
+    ],
+)
 def test_gradients_are_finite_differences(name, x64):
-    signals, at = slope_cases()[name]
+    signals, at = SLOPES[name]()
     weights = jnp.asarray(np.cos(0.7 * np.arange(300)))
 
     @functools.partial(jax.jit, compiler_options=QUICK)
@@ -462,6 +477,27 @@ def test_gradients_are_finite_differences(name, x64):
         wanted = float(up - down) / (2 * h)
         scale = max(abs(wanted), 1e-3)
         assert float(gradient[i]) == pytest.approx(wanted, abs=2e-4 * scale), (name, i)
+
+
+def test_an_envelope_of_no_time_is_finite():
+    n, envelope = np.arange(-3, 9), jax.jit(adsr, static_argnums=6)
+    for times in ((0.0, 0.0, 0.5, 0.0, 0.0), (0.0, 0.0, 0.5, 1.0, 0.0)):
+        assert np.isfinite(envelope(n, *params(*times), RATE)).all()
+
+
+def test_which_part_of_a_choice_sounds_has_no_gradient():
+    """It is a switch: what is chosen is learnt by a classifier, not by a slope."""
+    synth = choose("Either", low=Noises, high=Noises)(8000)
+
+    @functools.partial(jax.jit, compiler_options=QUICK)
+    @jax.grad
+    def slope(values):
+        return jnp.sum(render(synth, values, samples=64) ** 2)
+
+    slopes = slope(as_params(synth.specs.defaults | {"which.high": 1.0}))
+    assert slopes["which.low"] == slopes["which.high"] == 0.0
+    assert slopes["low.level"] == 0.0
+    assert slopes["high.level"] > 0.0
 
 
 def test_a_pitch_out_of_a_combs_range_has_no_gradient():

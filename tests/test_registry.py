@@ -107,22 +107,33 @@ def test_the_same_source_is_the_same_class_and_another_another(blip, here):
     assert find_synth("copy.py:Blip") is not blip
 
 
-def test_a_synth_of_an_installed_package(here, monkeypatch):
+def test_a_synth_of_an_installed_package(here, monkeypatch, capsys):
     """An entry point, as importlib.metadata gives it for a package on the path."""
     (here / "gong_package.py").write_text(BLIP.replace("Blip", "Gong"))
     monkeypatch.syspath_prepend(here)
     points = [
         EntryPoint("Gong", "gong_package:Gong", registry.GROUP),
         EntryPoint("Lost", "gong_package:Lost", registry.GROUP),
+        EntryPoint("Ends", "end_package:Ends", registry.GROUP),
+        EntryPoint("snare808", "gong_package:Gong", registry.GROUP),
     ]
+    (here / "end_package.py").write_text("raise SystemExit(4)")
     monkeypatch.setattr(registry, "entry_points", lambda group: points)
     gong = find_synth("gong")
     assert gong.__module__ == "gong_package"
     assert registry.name_of(gong) == "Gong"
-    assert registry.synth_names()[-2:] == ["Gong", "Lost"]
+    assert registry.synth_names()[-4:] == ["Gong", "Lost", "Ends", "snare808"]
+    assert find_synth("snare808") is gong
+    assert find_synth("Snare808") is find_synth("SNARE808") is Snare808
+    with pytest.raises(
+        ValueError, match=r"synth Ends of the package .*: SystemExit: 4"
+    ):
+        find_synth("Ends")
     with pytest.raises(ValueError, match=r"synth Lost of the package .*: AttributeErr"):
         find_synth("Lost")
-    assert main(["presets"]) == 0  # one that fails does not hide the others
+    assert main(["presets", "--json"]) == 0  # what fails does not hide the others
+    listed = json.loads(capsys.readouterr().out)
+    assert list(listed) == [*registry.SHIPPED, "Gong"]  # once
 
 
 # refused, before it is run
@@ -149,6 +160,14 @@ WRONG = {
     "nothing": ("return (), ", "_ = (), ", "", "ends without `return state, audio`"),
     "length": ("white() *", "white()[:9] *", "", r"blip\.py:27: TypeError"),
     "one number": ("self.loud *", "0.0 * white()[:1].sum() + 1; ", "", "gives float32"),
+    "order": ("p, state, n,", "p, n, state,", "", r"voice\(self, p, n, state"),
+    "property": ("    def voice(", "    @property\n    def voice(", "", "is no method"),
+    "name": ('"env.decay", "ms"', '3, "ms"', "", r"py:17: a parameter is called 3"),
+    "number": ("10.0, 500.0", "'10', 500.0", "", "must be numbers, got '10', 500.0"),
+    "words": ("return ()\n", "return 'hi'\n", "", "voice_init of Blip gives 'hi': a"),
+    "long": ("decay = ", "assert len(n) < 99\n        decay = ", "", ":26: AssertionE"),
+    "leaves": ("decay = ", "raise SystemExit\n        decay = ", "", ":26: SystemExit"),
+    "kept": ("decay = ", "vars(self)['k'] = n\n        decay = ", "", "sets k on it"),
     "state": ("return (), ", "return (n,), ", "", "a state of another structure"),
 }
 
@@ -170,6 +189,21 @@ def test_what_breaks_the_contract_is_one_line(case, here, capsys):
     assert err.startswith("jaxsnare: ")
     assert err.count("\n") == 1
     assert [p.name for p in here.glob("*.wav")] == []
+
+
+def test_code_that_raises_at_another_rate_and_prints(here, capsys):
+    raises = "print('hey')\n        assert self.sample_rate == 48_000\n        decay = "
+    (here / "blip.py").write_text(BLIP.replace("decay = ", raises, 1))
+    render = ["render", "hit.wav", "--synth", "blip.py:Blip", "--json"]
+    assert main(render) == 0
+    assert json.loads(capsys.readouterr().out)["synth"] == "Blip"
+    soundfile.write("tick.wav", np.hanning(4410), 44_100)
+    for command in ("render x.wav", "synths", "match tick.wav"):
+        argv = [*command.split(), "--synth", "blip.py:Blip", "--rate", "44100"]
+        assert main(argv) == 2
+        out, err = capsys.readouterr()
+        assert "jaxsnare: blip.py:27: AssertionError" in err
+        assert out == ""
 
 
 def test_a_sound_that_is_not_finite_is_the_synths_fault(here, capsys):
@@ -249,6 +283,31 @@ def test_a_synth_of_a_file_is_pickled_with_its_source(blip, monkeypatch):
     again = pickle.loads(data)
     assert type(again) is not blip
     assert (again.sample_rate, again.loud) == (RATE, 0.125)
+
+
+STACK = """
+from jaxsnare.synths.combine import layer
+Stack = layer("Stack", one=Blip, two=Blip)
+"""
+
+
+def test_a_combination_of_its_own_file_is_pickled_with_it(here, monkeypatch):
+    (here / "stack.py").write_text(BLIP + STACK)
+    kind = find_synth("stack.py:Stack")
+    data = pickle.dumps(kind(RATE))
+    monkeypatch.delitem(registry.sys.modules, kind.__module__)
+    monkeypatch.delitem(registry._FILES, kind.__module__)
+    assert pickle.loads(data).specs == kind(RATE).specs
+
+
+def test_what_takes_synths_from_another_file_is_not_saved(blip, here, random_model):
+    taken = "from jaxsnare.synths import find_synth\nBlip = find_synth('blip.py:Blip')"
+    (here / "far.py").write_text(taken + STACK)
+    model = untrained(random_model, find_synth("far.py:Stack")(RATE))
+    with pytest.raises(
+        ValueError, match=r"Stack of far\.py takes synths from blip\.py"
+    ):
+        model.save(here / "model")
 
 
 @pytest.mark.slow

@@ -76,7 +76,8 @@ def adsr(
     n: samples since the trigger; 0 before it. A linear attack to 1, an exponential
     decay to the level `sustain` (linear amplitude), and from hold_ms on, wherever it
     is then, an exponential release; decay and release in ms to fall by 60 dB of their
-    way. Continuous in all times, so that gradients move them.
+    way. No time is shorter than a sample. Continuous in all times, so that gradients
+    move them.
 
     >>> times = [jnp.array(t) for t in (2.0, 1.0, 0.5, 6.0, 1.0)]
     >>> adsr(jnp.arange(-1, 9), *times, 1000).round(2).tolist()
@@ -87,9 +88,10 @@ def adsr(
     t = jnp.maximum(n + 1, 0).astype(sustain.dtype)  # at once on the way up
     held = jnp.minimum(t, hold_ms * per_ms)
     attack = jnp.maximum(attack_ms * per_ms, 1.0)
-    fall = jnp.exp(-TO_SILENCE * jnp.maximum(held - attack, 0.0) / (decay_ms * per_ms))
+    decay, release = (jnp.maximum(ms * per_ms, 1.0) for ms in (decay_ms, release_ms))
+    fall = jnp.exp(-TO_SILENCE * jnp.maximum(held - attack, 0.0) / decay)
     level = jnp.minimum(held / attack, 1.0) * (sustain + (1.0 - sustain) * fall)
-    return level * jnp.exp(-TO_SILENCE * (t - held) / (release_ms * per_ms))
+    return level * jnp.exp(-TO_SILENCE * (t - held) / release)
 
 
 def stages(
@@ -114,9 +116,10 @@ def stages(
     t = jnp.maximum(n, 0).astype(levels.dtype)[None]
     way = jnp.clip((t - starts) / spans, 0.0, 1.0)
     curve = jnp.asarray(curve, levels.dtype)
-    straight = jnp.abs(curve) < 1e-3
+    straight = jnp.abs(curve) < 1e-3  # nearly: its first order is exact enough
     bent = jnp.where(straight, 1.0, curve)
-    way = jnp.where(straight, way, jnp.expm1(-bent * way) / jnp.expm1(-bent))
+    bow = way + 0.5 * curve * way * (1.0 - way)
+    way = jnp.where(straight, bow, jnp.expm1(-bent * way) / jnp.expm1(-bent))
     return jnp.diff(levels, prepend=jnp.zeros(1, levels.dtype)) @ way
 
 

@@ -46,8 +46,8 @@ def _power(frames, window):
     return spectrum.real**2 + spectrum.imag**2
 
 
-def power_spectrum(frame: Float[Array, " n"]) -> Float[Array, " n//2+1"]:
-    """Power of each bin of a frame under a Hann window."""
+def power_spectrum(frame: Float[Array, "*frames n"]) -> Float[Array, "*frames n//2+1"]:
+    """Power of each bin of a frame, or of frames, under a periodic Hann window."""
     return _power(frame, "hann")
 
 

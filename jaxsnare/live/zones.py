@@ -3,19 +3,23 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from jaxsnare.dsp.followers import Limiter
 from jaxsnare.live.engine import Engine, Played
 from jaxsnare.live.rack import Rack
+from jaxsnare.remapper import PEAK_RELEASE_MS
 
 
 class Zones:
     """Engines that play together, each on an input of its own: an engine like one.
 
     All have one block length and one sample rate. `process` takes blocks [Z, T]; what
-    is heard is the sum of what they play, within full scale, and the input that a
-    recording gets is the mean of theirs.
+    is heard is the sum of what they play, limited as each of them is, and the input
+    that a recording gets is the mean of theirs.
     """
 
     def __init__(self, engines: Sequence[Engine]) -> None:
@@ -23,15 +27,27 @@ class Zones:
         self.block = engines[0].block
         latest = max(engines, key=lambda engine: engine.remapper.latency)
         self.remapper = latest.remapper
+        limiter = Limiter(self.remapper.sample_rate)
+        self._peaks = jnp.stack([limiter.init()] * 2)
+
+        def limit(peaks, x):
+            release_ms = jnp.asarray(PEAK_RELEASE_MS, x.dtype)
+            return jax.vmap(limiter.step, (None, 0, 0))(release_ms, peaks, x)
+
+        both = jnp.zeros((2, self.block), jnp.float32)
+        self._limit = jax.jit(limit).lower(self._peaks, both).compile()
 
     def process(self, x: NDArray[np.float32]) -> Played:
         """The next block of every zone, x: [Z, T]."""
         played = [e.process(row) for e, row in zip(self.engines, x, strict=True)]
         signals = zip(*(p[:3] for p in played), strict=True)
         audio, synth, heard = (np.stack(signal) for signal in signals)
+        sums = np.stack([audio.sum(axis=0), synth.sum(axis=0)])
+        self._peaks, limited = self._limit(self._peaks, sums)
+        audio, synth = np.asarray(limited)
         return Played(
-            np.clip(audio.sum(axis=0), -1.0, 1.0),
-            np.clip(synth.sum(axis=0), -1.0, 1.0),
+            audio,
+            synth,
             heard.mean(axis=0),
             max(p.level_db for p in played),
             sum(p.onsets for p in played),

@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 from jaxsnare.params import ParamSet, Values, as_number, unknown
 from jaxsnare.synths import Synth
 
+USUAL_SNARE = "808_snare_1"  # of the published presets, of which it is not the first
+
 
 class Preset(NamedTuple):
     """Values in physical units, and how far a mapping may move each (0..1)."""
@@ -36,8 +38,17 @@ def preset_names(synth: Synth | None = None) -> list[str]:
 
 
 def usual_preset(synth: Synth) -> str:
-    """The preset that is meant where none is named."""
-    return "808_snare_1" if "808_snare_1" in preset_names(synth) else "default"
+    """The preset that is meant where none is named: the first that ships for a synth.
+
+    Where none does, or it is out of range at the synth's rate: "default".
+    """
+    names = preset_names(synth)
+    name = USUAL_SNARE if USUAL_SNARE in names else next(iter(names), "default")
+    try:
+        read_preset(name, synth)
+    except ValueError:
+        return "default"
+    return name
 
 
 def _shipped(name: str) -> dict[str, Any]:

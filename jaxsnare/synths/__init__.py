@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 from jaxsnare.synths.registry import (
     SHIPPED,
+    blaming_synth,
     find_synth,
+    made,
     name_of,
     package_of,
     source_of,
@@ -37,7 +39,9 @@ __all__ = [
     "Snare909",
     "Synth",
     "SynthState",
+    "blaming_synth",
     "find_synth",
+    "made",
     "name_of",
     "not_finite",
     "package_of",

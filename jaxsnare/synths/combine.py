@@ -170,6 +170,8 @@ def layer(name: str, /, **parts: type[Synth]) -> type[Synth]:
 
 def chain(name: str, source: type[Synth], /, **effects: type[Effect]) -> type[Synth]:
     """The class of a synth through effects; the synth's part is called source."""
+    if "source" in effects:
+        raise ValueError(f"{name}: source is the synth; call the effect something else")
     return _class(name, Chain, {"source": source, **effects})
 
 
@@ -179,12 +181,19 @@ def choose(name: str, /, **parts: type[Synth]) -> type[Synth]:
 
 
 def _class(name: str, base: type[Combined], parts: dict[str, type]) -> type[Synth]:
+    if not name.isidentifier():
+        raise ValueError(f"{name!r} is no name of a class, as in Stack")
     if len(parts) < 2:
         raise ValueError(f"{name}: a combination has two parts or more")
     for part, kind in parts.items():
         wanted = Effect if base is Chain and part != "source" else Synth
+        if not part.isidentifier():
+            raise ValueError(f"{name}: {part!r} is no name of a part, as in body")
         if not (isinstance(kind, type) and issubclass(kind, wanted)):
-            raise ValueError(f"{name}: {part} is no class of a {wanted.__name__}")
+            raise ValueError(
+                f"{name}: {part} is no subclass of {wanted.__name__}, but "
+                f"{getattr(kind, '__name__', repr(kind))}"
+            )
     made = make_dataclass(
         name,
         [("parts", tuple, field(default=tuple(parts.items())))],

@@ -12,7 +12,12 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import (
+    AbstractContextManager,
+    contextmanager,
+    nullcontext,
+    redirect_stdout,
+)
 from dataclasses import fields
 from functools import cache
 from importlib import import_module
@@ -23,6 +28,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxsnare.component import SUB_BLOCK
 from jaxsnare.params import ParamSet, unknown
@@ -58,6 +64,8 @@ class SynthFile(NamedTuple):
 
 
 _FILES: dict[str, SynthFile] = {}  # by the name of the module made of it
+_LEANS: dict[str, list[Path]] = {}  # the files that a module loaded, by its name
+_RUNNING: list[str] = []  # the modules that are being made
 
 
 def installed() -> dict[str, EntryPoint]:
@@ -93,16 +101,51 @@ def find_synth(reference: str) -> type[Synth]:
 
 
 def named_synth(name: str) -> type[Synth]:
-    """One that ships or is installed, in any case; KeyError for another name."""
-    name = {known.lower(): known for known in synth_names()}[name.lower()]
+    """One that ships or is installed, by its name or, of what ships first, in any case.
+
+    KeyError for another name.
+    """
+    names = synth_names()
+    if name not in names:
+        name = {known.lower(): known for known in reversed(names)}[name.lower()]
     if name in SHIPPED:
         return getattr(import_module(SHIPPED[name]), name)
     return _load_installed(installed()[name])
 
 
+def made(reference: str, sample_rate: int, **config: Any) -> Synth:
+    """The synth that a reference names, at a rate in Hz, where its code is tried."""
+    return made_of(find_synth(reference), sample_rate, **config)
+
+
+def made_of(kind: type[Synth], sample_rate: int, **config: Any) -> Synth:
+    """A synth of a class; what is not ours is asked for a second of sound, unheard."""
+    with blaming_synth(kind):
+        synth = kind(sample_rate=sample_rate, **config)
+        if not _ships(kind):
+            _traced(synth, sample_rate)
+    return synth
+
+
 def source_of(kind: type[Synth]) -> SynthFile | None:
     """The file that a class was loaded from; None for what is installed."""
     return _FILES.get(kind.__module__)
+
+
+def leans_on(kind: type[Synth]) -> list[Path]:
+    """The other files that the file of a class took synths from."""
+    return _LEANS.get(kind.__module__, [])
+
+
+def code_of(kind: type) -> Path:
+    """Where the code of a class lies."""
+    file = _FILES.get(kind.__module__)
+    module = sys.modules.get(kind.__module__)
+    return file.path if file else Path(getattr(module, "__file__", None) or "")
+
+
+def _ships(kind: type[Synth]) -> bool:
+    return SHIPPED.get(kind.__name__) == kind.__module__
 
 
 def name_of(kind: type[Synth]) -> str:
@@ -114,7 +157,7 @@ def name_of(kind: type[Synth]) -> str:
     name = kind.__name__
     if source_of(kind) is not None:
         return name
-    if name in SHIPPED and kind.__module__ == SHIPPED[name]:
+    if _ships(kind):
         return name
     for point in installed().values():
         if point.value == f"{kind.__module__}:{kind.__qualname__}":
@@ -149,6 +192,8 @@ def load_synth(file: SynthFile, name: str) -> type[Synth]:
     The same source gives the same class: what is compiled for one is for the other.
     """
     module = _module(file)
+    if _RUNNING:  # it is asked for by the file of another
+        _LEANS.setdefault(_RUNNING[-1], []).append(file.path)
     path = _FILES[module.__name__].path
     found = {
         key: kind
@@ -180,18 +225,25 @@ def _module(file: SynthFile) -> ModuleType:
     module = ModuleType(name)
     module.__file__ = str(file.path)
     sys.modules[name], _FILES[name] = module, file
+    _RUNNING.append(name)
     try:
-        exec(compile(file.source, str(file.path), "exec"), vars(module))
-    except (Exception, SystemExit) as error:
+        with blaming(file.path):
+            exec(compile(file.source, str(file.path), "exec"), vars(module))
+    except BaseException:
         del sys.modules[name], _FILES[name]
-        raise explained(error, file.path) from None
+        _LEANS.pop(name, None)
+        raise
+    finally:
+        _RUNNING.pop()
     return module
 
 
 def _reduce(synth: Synth) -> tuple[Any, ...]:
     """How another process comes by the synth of a file: with its source."""
     kind = type(synth)
-    config = {f.name: getattr(synth, f.name) for f in fields(synth)}
+    values = ((f, getattr(synth, f.name)) for f in fields(synth))
+    # what is usual is not sent: the parts of a combination may be of its own file
+    config = {f.name: value for f, value in values if value != f.default}
     file = _FILES[kind.__module__]
     return _revive, (str(file.path), file.source, kind.__name__, config)
 
@@ -203,14 +255,14 @@ def _revive(path: str, source: bytes, name: str, config: dict[str, Any]) -> Synt
 def _load_installed(point: EntryPoint) -> type[Synth]:
     package = point.dist.name if point.dist else point.value
     try:
-        kind = point.load()
-    except Exception as error:
+        with redirect_stdout(sys.stderr):
+            kind = point.load()
+    except (Exception, SystemExit) as error:
         raise ValueError(
             f"synth {point.name} of the package {package} cannot be loaded: "
             f"{type(error).__name__}: {error}"
         ) from None
-    module = inspect.getmodule(kind)
-    check_contract(kind, Path(getattr(module, "__file__", None) or package))
+    check_contract(kind, Path(getattr(inspect.getmodule(kind), "__file__", package)))
     return kind
 
 
@@ -240,8 +292,14 @@ def check_contract(kind: Any, path: Path) -> None:
     if inspect.isfunction(inspect.getattr_static(kind, "specs")):
         raise refuse("has specs that are no property: write @property above `def`")
     for method, wanted in METHODS.items():
+        if not callable(inspect.getattr_static(kind, method)):
+            raise refuse(
+                f"has a {method} that is no method: write `def {method}"
+                f"({', '.join(('self', *wanted))})`, without @property"
+            )
         given = tuple(inspect.signature(getattr(kind, method)).parameters)[1:]
-        if len(given) != len(wanted):
+        moved = [g for g, w in zip(given, wanted, strict=False) if g != w]
+        if len(given) != len(wanted) or set(moved) & set(wanted):
             raise refuse(
                 f"has {method}({', '.join(('self', *given))}); wanted: "
                 f"{method}({', '.join(('self', *wanted))})"
@@ -257,16 +315,31 @@ def check_contract(kind: Any, path: Path) -> None:
         raise refuse("has no parameters: there is nothing to train or to turn")
     _check_names(specs, refuse)
     with blaming(path):
-        for length in (SUB_BLOCK, 1):
+        for length in (SUB_BLOCK, 1, TRIED_RATE):
             start, given = _traced(synth, length)
+            settings = {f.name for f in fields(synth)}
+            kept = [
+                k for k in vars(synth) if k not in settings and not hasattr(kind, k)
+            ]
+            if kept:
+                raise refuse(
+                    f"sets {', '.join(kept)} on itself while it sounds: a synth never "
+                    "changes, what a voice must remember is its state"
+                )
             if not (isinstance(given, tuple) and len(given) == 2):
                 raise refuse("has a voice that ends without `return state, audio`")
             _check_voice(start, *given, length, refuse)
 
 
 def _traced(synth: Synth, length: int) -> tuple[Any, Any]:
-    """Shapes and types of a voice's state at its start, and of what it gives."""
-    start = jax.eval_shape(lambda: synth.voice_init(jnp.float32))
+    """A voice's state at its start, and the shapes and types of what it gives."""
+    start = synth.voice_init(jnp.float32)
+    for leaf in jax.tree.leaves(start):
+        if not isinstance(leaf, jax.Array | np.ndarray | np.generic | int | float):
+            raise ValueError(
+                f"voice_init of {type(synth).__name__} gives {leaf!r}: a state is "
+                "arrays, or tuples of them"
+            )
     values = jax.ShapeDtypeStruct((len(synth.specs),), jnp.float32)
     n = jax.ShapeDtypeStruct((length,), jnp.int32)
     hit = jax.ShapeDtypeStruct((), jnp.int32)
@@ -293,6 +366,7 @@ def _check_names(specs: ParamSet, refuse: Callable[[str], ValueError]) -> None:
 def _check_voice(
     start: Any, after: Any, audio: Any, length: int, refuse: Callable[[str], ValueError]
 ) -> None:
+    start = jax.eval_shape(lambda: start)
     form = getattr(audio, "shape", None), getattr(audio, "dtype", None)
     if form != ((length,), jnp.float32):
         came = f"{form[1]}{list(form[0])}" if form[0] is not None else repr(audio)
@@ -321,13 +395,22 @@ class _Refused(ValueError):
 
 @contextmanager
 def blaming(path: Path) -> Iterator[None]:
-    """Within, what the code of a synth raises becomes a line with file and line."""
+    """Within, what the code of a synth raises becomes a line with file and line.
+
+    What it prints goes where errors go.
+    """
     try:
-        yield
+        with redirect_stdout(sys.stderr):
+            yield
     except _Refused:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise explained(error, path) from None
+
+
+def blaming_synth(kind: type[Synth]) -> AbstractContextManager[None]:
+    """`blaming` for the code of a class that does not ship: what ships is our fault."""
+    return nullcontext() if _ships(kind) else blaming(code_of(kind))
 
 
 HINTS = {
@@ -341,6 +424,8 @@ HINTS = {
     "yet: no int() or index by a parameter",
     "UnexpectedTracerError": "a voice keeps nothing but its state: no attribute and "
     "no global is set in it",
+    "SystemExit": "the code of a synth does not end the program: raise ValueError with "
+    "words",
     "FrozenInstanceError": "a synth never changes: what a voice must remember goes "
     "into its state",
 }
