@@ -213,7 +213,7 @@ def shrunk(path: str, name: str, width: int) -> None:
     image = Image.open(path).convert("RGB")
     height = round(image.height * width / image.width)
     small = image.resize((width, height), Image.Resampling.LANCZOS)
-    small.quantize(48).save(IMAGES / f"{name}.png", optimize=True)
+    small.quantize(64).save(IMAGES / f"{name}.png", optimize=True)
 
 
 FIGURES = one_stroke, law, drums, demo_report, moves, onsets, blocks, music

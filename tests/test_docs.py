@@ -159,7 +159,9 @@ def written(rate: int) -> None:
         Path(folder).mkdir()
     files = {"practice": lesson.audio, "song": song, "take1/input": song}
     files |= {"head": lesson.audio, "rim": practice(rate, seconds=12, seed=2).audio}
-    files |= {"others": files["rim"], "sample": SnareDrum(rate).strike(0.8)}
+    room = np.random.default_rng(0).normal(0, 1e-4, 5 * rate).astype(np.float32)
+    files |= {"bleed": files["rim"], "room": room}
+    files |= {"sample": SnareDrum(rate).strike(0.8)}
     files["clap"] = files["sample"]
     for start in lesson.onsets:
         files[f"samples/{start}"] = lesson.audio[max(start - 100, 0) : start + 20_000]
@@ -185,7 +187,7 @@ def test_the_commands_of_the_documentation_run_in_their_order(
             if command == "bench":
                 words = words[:1]  # one of each kind
             if words[-1:] in (["--room"], ["--bleed"]):
-                words += ["others.wav"]  # in place of the microphone
+                words += [f"{words[-1][2:]}.wav"]  # in place of the microphone
             what = " ".join([command, *words])
             if what in done or {command, what} & set(ELSEWHERE):
                 continue
@@ -205,6 +207,24 @@ def test_the_commands_of_the_documentation_run_in_their_order(
     assert len(read_audio("synth.wav", 44_100)) == 4 * 44_100
     assert Model.load("both").parts
     assert type(Model.load("my-bell").synth).__name__ == "Cowbell"
+
+
+@pytest.mark.slow
+def test_the_pictures_of_the_documentation_are_made(script, tmp_path, monkeypatch):
+    """All there are, each small, after trainings of an epoch."""
+    figures = script("docs/figures.py")
+    monkeypatch.setattr(figures, "IMAGES", tmp_path)
+    monkeypatch.setattr(figures, "DEMO", ["--epochs", "1", "--quiet"])
+    monkeypatch.setattr(figures, "TAUGHT", {"epochs": 1})
+    with jax.numpy_dtype_promotion("standard"):
+        for make in figures.FIGURES:
+            make()
+            figures.plt.close("all")
+    sizes = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
+    assert set(sizes) == {path.name for path in (ROOT / "docs" / "images").iterdir()}
+    assert max(sizes.values()) < 150_000
+    shown = set(re.findall(r"images/([\w-]+\.png)", "".join(TEXTS.values())))
+    assert shown == set(sizes)
 
 
 @pytest.mark.realtime

@@ -166,7 +166,7 @@ def waveform_and_spectrogram(audio: np.ndarray, onsets: np.ndarray) -> Figure:
     spectrum.set_ylabel("Hz")
     spectrum.set_xlabel("s")
     marks(wave, onsets)
-    marks(spectrum, onsets, "white")
+    spectrum.vlines(onsets / RATE, 0.92 * RATE / 2, RATE / 2, color="white", lw=0.8)
     bare(wave, spectrum)
     return figure
 
