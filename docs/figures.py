@@ -20,6 +20,7 @@ from jaxsnare.cli import main
 from jaxsnare.component import run_blocks
 from jaxsnare.detector import HitDetector
 from jaxsnare.drummer import groove
+from jaxsnare.model import Model
 from jaxsnare.onset import pre_roll_samples
 from jaxsnare.presets import load_preset, preset_names
 from jaxsnare.remapper import remap
@@ -29,8 +30,6 @@ RATE = 44_100
 WINDOW = 256
 DOCS = Path(__file__).resolve().parent
 IMAGES = DOCS / "images"
-DEMO: list[str] = []  # options of the demo; the tests make it short
-TAUGHT: dict[str, Any] = {}  # and of the training of the music
 
 
 def one_stroke() -> None:
@@ -123,7 +122,7 @@ def drums() -> None:
 def demo_report() -> None:
     """The report of the demo."""
     with elsewhere():
-        run("demo", *DEMO)
+        run("demo")
         shrunk("jaxsnare-demo/report.png", "demo-report", 1260)
 
 
@@ -164,8 +163,7 @@ def blocks() -> None:
 
 def music() -> None:
     """A preset that follows the groove: what is heard, and hit by hit."""
-    sounds, study = load("docs/sounds.py"), load("experiments/musical/run.py")
-    (model,) = sounds.taught(presets=sounds.PRESETS[:1], **TAUGHT)
+    study, model = load("experiments/musical/run.py"), taught()
     drum = groove(RATE).audio
     played = remap(model.remapper(), model.params(), drum)
     with elsewhere():
@@ -183,6 +181,12 @@ def music() -> None:
         figure = study.trajectories(played, drum, model.remapper().latency)
         figure.savefig("features.png", dpi=100)
         shrunk("features.png", "trajectories", 1000)
+
+
+def taught() -> Model:
+    """The first preset of the page on music, as it is trained for its sounds."""
+    sounds = load("docs/sounds.py")
+    return sounds.taught(sounds.PRESETS[:1])[0]
 
 
 def load(name: str) -> Any:

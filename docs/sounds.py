@@ -49,7 +49,7 @@ def sounds() -> dict[str, bytes]:
     return {name: mp3(audio) for name, audio in found.items()}
 
 
-def taught(epochs: int = EPOCHS, presets: tuple[str, ...] = PRESETS) -> list["Model"]:
+def taught(presets: tuple[str, ...] = PRESETS) -> list["Model"]:
     """A model for each of some presets, trained on the embedded drummer's minute."""
     from jaxsnare.audio import write_audio
     from jaxsnare.drummer import practice
@@ -64,7 +64,7 @@ def taught(epochs: int = EPOCHS, presets: tuple[str, ...] = PRESETS) -> list["Mo
         recording = Path(folder) / "practice.wav"
         write_audio(recording, practice(RATE).audio, RATE)
         hits = listen([recording], RATE)
-    recipe = Recipe(epochs=epochs)
+    recipe = Recipe(epochs=EPOCHS)
     jobs = [Job(hits, read_preset(name, synth), recipe) for name in presets]
     return [training.model for training in fit_many(jobs, synth)]
 
