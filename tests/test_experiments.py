@@ -133,6 +133,9 @@ def test_the_music_is_pages_that_need_nothing_else(
         assert all(source.startswith("data:") for source in sources)
     rows = json.loads((tmp_path / "out" / "missed-hits.json").read_text())
     assert {key.split(" | ")[0] for key in rows} == {"head", "rim"}
+    table = (tmp_path / "out" / "missed-hits.md").read_text().splitlines()
+    assert len(table) == 2 + len(rows)
+    assert table[2].startswith("| head, published, 0 dB | ")
     wanted = "strokes", "answered", "range_in_db", "range_out_db", "slope"
     assert all(tuple(row) == wanted for row in rows.values())
     whole = rows["head | 808_snare_1 | ours | 0 dB"]

@@ -350,11 +350,25 @@ def missed_hits(
     page.words("Dynamic range, from the softest to the loudest stroke answered", "h2")
     page.table(rows)
     page.save(out / "missed-hits.html")
-    rows.insert(1, ["---"] * len(rows[0]))
-    text = "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    text = summary(found)
     (out / "missed-hits.md").write_text(text)
     print(text)
     return found
+
+
+def summary(found: dict[str, dict]) -> str:
+    """Markdown: a row for each crescendo, detector and level; presets as columns."""
+    head = ["", "answered", "in", *(f"{preset}: out, slope" for preset in PRESETS)]
+    rows = [head, ["---"] * len(head)]
+    for key, first in found.items():
+        place, preset, *way = key.split(" | ")
+        if preset == PRESETS[0]:
+            same = (found[" | ".join([place, other, *way])] for other in PRESETS)
+            cells = (f"{r['range_out_db']:.1f} dB, {r['slope']:.2f}" for r in same)
+            heard = f"{first['answered']} of {first['strokes']}"
+            into = f"{first['range_in_db']:.1f} dB"
+            rows.append([", ".join([place, *way]), heard, into, *cells])
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
 def drawn(piece: Piece, heard: dict[str, Answers]) -> Figure:
