@@ -15,6 +15,7 @@ import numpy as np
 
 from jaxsnare import __version__, fitting
 from jaxsnare.check import block_us
+from jaxsnare.descent import losses_and_gradients
 from jaxsnare.detector import HIT_SPECS
 from jaxsnare.drummer import groove
 from jaxsnare.dsp.framing import frames
@@ -25,6 +26,7 @@ from jaxsnare.mapping import make_mapping
 from jaxsnare.model import Model
 from jaxsnare.params import unknown
 from jaxsnare.presets import read_preset, usual_preset
+from jaxsnare.proximal import lines
 from jaxsnare.remapper import remap
 from jaxsnare.synths import Synth, find_synth, render, synth_names
 
@@ -47,7 +49,8 @@ def run(
 
     seconds: time to spend measuring each figure (live: length of what is played).
     progress: called with the name of what is measured next. synth: as for `find_synth`
-    (None: Snare808, "render": all). options: of "live": blocks (samples), rate (Hz),
+    (None: Snare808, "render": all). options: of "train": batches (hits); of "live":
+    blocks (samples), rate (Hz),
     stream (whether to play through the sound device as well).
     Returns plain values; times are medians in ms.
     """
@@ -109,7 +112,10 @@ def _untrained(kind: type[Synth]) -> Model:
 
 
 def _train(
-    seconds: float, progress: Callable[[str], Any], kinds: Kinds
+    seconds: float,
+    progress: Callable[[str], Any],
+    kinds: Kinds,
+    batches: Sequence[int] = BATCHES,
 ) -> dict[str, Any]:
     """A training step of mlp + synth + 7 features, and what it is made of."""
     model = _untrained(kinds[0])
@@ -128,9 +134,10 @@ def _train(
 
     synth_only, features_only = in_chunks(sounds), in_chunks(target)
     forward = jax.jit(lambda w, e: fitting.mean_losses(problem, w, case, e))
-    step = jax.jit(lambda w, e: fitting.losses_and_gradients(problem, w, case, e))
+    step = jax.jit(lambda w, e: losses_and_gradients(problem, w, case, e))
+    slopes = jax.jit(lambda unit, e: lines(problem, case, e, unit))
     rows = []
-    for batch in BATCHES:
+    for batch in batches:
         progress(f"training step, batch {batch}")
         rng = np.random.default_rng(0)
         examples = fitting.Examples(
@@ -151,10 +158,11 @@ def _train(
                 "synth_ms": median_ms(synth_only, values, seconds=seconds),
                 "features_ms": median_ms(features_only, audio, seconds=seconds),
                 "backward_ms": round(whole - ahead, 2),
+                "slopes_ms": median_ms(slopes, unit[None], examples, seconds=seconds),
             }
         )
     progress("the stages of a training step")
-    stages = _stages(problem, max(BATCHES), seconds)
+    stages = _stages(problem, max(batches), seconds)
     return {"sample_rate": RATE, "steps": rows, "stages": stages}
 
 
@@ -271,26 +279,27 @@ def _peak_memory_mb() -> float:
 
 def text(result: dict[str, Any]) -> str:
     """A benchmark's result for people."""
-    lines = []
+    words = []
     for row in result.get("steps", ()):
-        lines.append(
+        words.append(
             f"training step, batch {row['batch']:3d}: {row['step_ms']:8.1f} ms   "
             f"(forward: synth {row['synth_ms']:.1f}, features {row['features_ms']:.1f};"
-            f" backward {row['backward_ms']:.1f})"
+            f" backward {row['backward_ms']:.1f}); "
+            f"slopes of all features {row['slopes_ms']:.1f}"
         )
     for row in result.get("stages", ()):
-        lines.append(
+        words.append(
             f"  {row['stage']:5s} with its gradient, batch {row['batch']}: "
             f"{row['ms']:7.1f} ms; {row['bound']} alone: {row['bound_ms']:.1f} ms"
         )
     for row in result.get("renders", ()):
-        lines.append(
+        words.append(
             f"{row['synth']:16s} {row['render_ms']:7.2f} ms for 1 s "
             f"({row['times_real_time']}x real time); {row['batch']} at once: "
             f"{row['batch_times_real_time']}x; a block of 64 {row['block_us']:5.1f} us"
         )
     for row in result.get("blocks", ()):
-        lines.append(
+        words.append(
             f"live step, block {row['block']:4d}: median {row['p50_us']:7.1f} us "
             f"({100 * row['p50_share']:.1f} % of {row['budget_us']:.0f}), 99 % under "
             f"{row['p99_us']:.1f}, 99.9 % under {row['p99.9_us']:.1f} "
@@ -298,26 +307,26 @@ def text(result: dict[str, Any]) -> str:
         )
     for row in result.get("streams", ()):
         trip = row["round_trip_samples"]
-        lines.append(
+        words.append(
             f"through the device, block {row['block']:4d}: {row['lost_blocks']} of "
             f"{row['blocks']} blocks lost, median {row['p50_us']:.1f} us; round trip "
             + (f"{trip} samples" if trip is not None else "not heard (no way back)")
         )
     if "start_s" in result:
         start = result["start_s"]
-        lines.append(
+        words.append(
             f"start to first block: {start['cold']} s, with the compile cache "
             f"{start['cached']} s"
         )
     if "remap_times_real_time" in result:
-        lines.append(f"remap of a groove {result['remap_times_real_time']}x real time")
+        words.append(f"remap of a groove {result['remap_times_real_time']}x real time")
     about = result["machine"]
-    lines.append(
+    words.append(
         f"peak memory {result['peak_memory_mb']} MB; {about['cores']} cores, "
         f"{about['device']}, Python {about['python']}, jax {about['jax']}, "
         f"jaxsnare {about['jaxsnare']}"
     )
-    return "\n".join(lines)
+    return "\n".join(words)
 
 
 def _say_nothing(name: str) -> None:

@@ -119,11 +119,14 @@ def run_train(args: argparse.Namespace) -> Answer:
         "mapping",
         "window",
         "second_look",
+        "optimiser",
         "epochs",
+        "decay",
         "batch",
         "learning_rate",
         "weights",
         "reference",
+        "targets",
         "seed",
     )
     hits, synth, preset = what_to_follow(args, recipe.window)
@@ -134,11 +137,11 @@ def run_train(args: argparse.Namespace) -> Answer:
     if begun := saved.step:
         note(
             args,
-            f"going on after epoch {begun} of {recipe.epochs}, kept in {state} "
+            f"going on after epoch {begun} of {recipe.passes}, kept in {state} "
             "(--fresh: begin anew)",
         )
     started = time.monotonic()
-    training, _ = train_with_bar(args, hits, synth, preset, recipe, state)
+    training = train_with_bar(args, hits, synth, preset, recipe, state)
     seconds = time.monotonic() - started
 
     model = training.model
@@ -256,18 +259,14 @@ def usual_rate(inputs: Sequence[str]) -> int:
 ENDING = "note: ending after this epoch, once compiled (again: at once)"
 
 
-def train_with_bar(
-    args, hits, synth, preset, recipe, state=None
-) -> tuple[Training, float | None]:
-    """Train, and the seconds of an epoch (without compiling; None after just one)."""
-    ended: list[float] = []
+def train_with_bar(args, hits, synth, preset, recipe, state=None) -> Training:
+    """Train, and show how far it is."""
     with (
         progress_bar(args, "training") as progress,
         patient_ctrl_c("" if args.quiet else ENDING) as pause,
     ):
 
         def after_epoch(p):
-            ended.append(time.monotonic())
             which = "" if p.look == 1 else " of the second look"
             words = (
                 f"epoch {p.epoch}/{p.epochs}{which}, loss {p.validation_loss:.4f}, "
@@ -280,7 +279,7 @@ def train_with_bar(
         training = train(hits, synth, preset, recipe, after_epoch, state)
     if training.model.training["epochs"] == 0:
         raise KeyboardInterrupt  # nothing has been learnt that could be kept
-    return training, float(np.median(np.diff(ended))) if len(ended) > 1 else None
+    return training
 
 
 def picture(training: Training, path: Path, title: str) -> None:

@@ -36,8 +36,6 @@ from jaxsnare.train import listen
 
 SAMPLE_RATE = 48_000
 MIX = 0.5
-EPOCHS = 30  # what fits into a minute beside compiling, on two cores
-FULL_EPOCHS = Recipe().epochs
 HEARD_MS = -2.0, 20.0  # a stroke is heard if its onset is reported within these
 
 FILES = {
@@ -95,14 +93,12 @@ def make_demo(args: argparse.Namespace, folder: Path, out: Path) -> Answer:
     write_audio(folder / "practice.wav", lesson.audio, SAMPLE_RATE)
     write_audio(folder / "input.wav", performance.audio, SAMPLE_RATE)
 
-    recipe = Recipe(epochs=args.epochs or EPOCHS)
+    recipe = Recipe(epochs=args.epochs)
     with progress_bar(args, "listening") as progress:
         hits = listen(
             [folder / "practice.wav"], SAMPLE_RATE, recipe.window, progress=progress
         )
-    training, epoch_seconds = train_with_bar(
-        args, hits, synth, read_preset(preset, synth), recipe
-    )
+    training = train_with_bar(args, hits, synth, read_preset(preset, synth), recipe)
     name = type(synth).__name__ if preset == "default" else preset
     picture(training, folder / "report.png", f"Demo: {name} follows a snare drum")
     model, record = training.model, training.model.training
@@ -119,8 +115,6 @@ def make_demo(args: argparse.Namespace, folder: Path, out: Path) -> Answer:
 
     heard = strokes_heard(performance, played.onsets)
     strokes = len(performance.onsets)
-    left = max(0, FULL_EPOCHS - record["epochs"])
-    full = None if epoch_seconds is None else left * epoch_seconds
     metrics = {
         "hits": len(hits.sources),
         "epochs": record["epochs"],
@@ -130,8 +124,6 @@ def make_demo(args: argparse.Namespace, folder: Path, out: Path) -> Answer:
         "strokes": strokes,
         "strokes_heard": heard,
         "latency_ms": 1000 * model.remapper().latency / SAMPLE_RATE,
-        "seconds_per_epoch": epoch_seconds,
-        "seconds_to_full_training": full,
         "remap_seconds": remap_seconds,
         "seconds": time.monotonic() - started,
     }
@@ -151,16 +143,7 @@ def words(out: Path, metrics: dict[str, Any]) -> str:
     """What was made, how good it is, and where to go from here."""
     epochs = plural(metrics["epochs"], "epoch")
     ended = ", interrupted after" if metrics["interrupted"] else " in"
-    here, model, groove = (
-        quote(str(path)) for path in (out, out / "model", out / "input.wav")
-    )
-    more = ""
-    if metrics["seconds_to_full_training"]:
-        more = f"""
-This was a short training: {epochs} of {FULL_EPOCHS}. The full one takes
-{duration(metrics["seconds_to_full_training"])} more on this machine:
-  jaxsnare demo --epochs {FULL_EPOCHS} --out {here} --overwrite
-"""
+    model, groove = (quote(str(out / name)) for name in ("model", "input.wav"))
     files = [[str(out / name), what] for name, what in FILES.items()]
     return f"""\
 Played a drum for a minute, learnt from {metrics["hits"]} hits{ended} {epochs},
@@ -171,7 +154,7 @@ were heard and answered by the synth,
 {table(files)}
 
 {follows(metrics["test"])}
-{more}
+
 Try next, with a recording of your own drum, a minute of hits from soft to loud:
   jaxsnare train MY_SNARE.wav --out my_snare
   jaxsnare remap my_snare MY_GROOVE.wav synth.wav

@@ -17,7 +17,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float
 
-from jaxsnare.features import TargetFeatures
+from jaxsnare.features import EARLY, LATE, TargetFeatures
 from jaxsnare.losses import feature_difference
 from jaxsnare.mapping import MapParams, Mapping, map_features
 from jaxsnare.params import ParamSet
@@ -55,13 +55,39 @@ class Problem:
 
         before: what it starts with (in the unit interval), where they are revised.
         """
-        samples = self.target.samples
+        return self.target(self._sound(values, before, self.target.samples))
+
+    def sound_slopes(
+        self, unit: Float[Array, " P"], before: Float[Array, " P"]
+    ) -> tuple[Float[Array, "7"], Float[Array, "7 P"]]:
+        """The same of values in the unit interval, and the slopes to each of them.
+
+        What is over early is pulled back through a short sound: the slopes cost some
+        three gradients of the loss, in place of seven.
+        """
+
+        def heard(ear, samples):
+            def features(unit):
+                values = self.specs.to_physical(unit)
+                found = ear(self._sound(values, before, samples))
+                return found, found
+
+            slopes, found = jax.jacrev(features, has_aux=True)(unit)
+            return found, slopes
+
+        early = heard(self.target.early, self.target.early_samples)
+        late = heard(self.target.late, self.target.samples)
+        order = jnp.argsort(jnp.asarray(EARLY + LATE))
+        features, slopes = (
+            jnp.concatenate([a, b])[order] for a, b in zip(early, late, strict=True)
+        )
+        return features, slopes
+
+    def _sound(self, values, before, samples):
         if self.revised is None or before is None:
-            named = self.specs.unpack(values)
-            return self.target(render(self.synth, named, samples=samples))
+            return render(self.synth, self.specs.unpack(values), samples=samples)
         start = self.specs.to_physical(before)
-        sound = play_revised(self.synth, start, values, self.revised, samples)
-        return self.target(sound)
+        return play_revised(self.synth, start, values, self.revised, samples)
 
 
 class Case(NamedTuple):
@@ -72,6 +98,7 @@ class Case(NamedTuple):
     balance: Float[Array, "7"]  # weights of the features in the loss
     rate: Any  # of learning, at the start
     patience: Any  # epochs without a better loss before the rate is halved
+    decay: Any = 0.0  # price of the squared weights
 
 
 class Examples(NamedTuple):
@@ -83,19 +110,6 @@ class Examples(NamedTuple):
     used: Bool[Array, " N"]
 
 
-class FitState(NamedTuple):
-    """Where M models stand: all that the next epoch needs."""
-
-    epoch: Any  # [M], epochs done
-    weights: Any  # [M, ...]
-    adam: Any
-    halved: Any  # [M], how often the learning rate was halved
-    best: Any  # weights with the least validation loss
-    best_loss: Any
-    best_epoch: Any
-    waited: Any  # epochs since then, or since the rate was halved
-
-
 class Progress(NamedTuple):
     """Where the training of a model stands after an epoch."""
 
@@ -104,9 +118,64 @@ class Progress(NamedTuple):
     train_loss: float
     validation_loss: float
     best_loss: float
-    learning_rate: float
     look: int = 1  # which of the looks at a hit is trained
     looks: int = 1
+
+
+class Best(NamedTuple):
+    """The weights with the least validation loss so far, of M models."""
+
+    weights: Any
+    loss: Any  # [M]
+    epoch: Any
+
+    def updated(self, epoch: Any, weights: Any, loss: Any) -> "Best":
+        better = loss < self.loss
+        candidate = Best(weights, loss, epoch)
+        return choose(better, candidate, self)
+
+
+class FitState(NamedTuple):
+    """Where M models stand: all that the next epoch needs."""
+
+    epoch: Any  # [M], epochs done
+    weights: Any  # [M, ...]
+    own: Any  # what a method keeps besides
+    best: Best
+
+
+class Method:
+    """How weights are moved, an epoch at a time. Subclasses are frozen dataclasses."""
+
+    def start(self, weights: Any, used: Bool[np.ndarray, "M N"]) -> Any:
+        """What it keeps besides the weights, at the beginning.
+
+        used: which places of the training set hold hits.
+        """
+        raise NotImplementedError
+
+    def order(self, counts: Sequence[int], seeds: Sequence[int], epoch: int) -> Any:
+        """What an epoch needs to know that is drawn, by model [M, ...]."""
+        raise NotImplementedError
+
+    def epoch(
+        self,
+        problem: Problem,
+        state: FitState,
+        cases: Case,
+        train_set: "Examples",
+        validation_set: "Examples",
+        order: Any,
+    ) -> tuple[FitState, Float[Array, " M"], Float[Array, " M"]]:
+        """The state after the epoch, and the losses of training and validation.
+
+        Models are independent of each other.
+        """
+        raise NotImplementedError
+
+    def finished(self, state: FitState) -> bool:
+        """Whether no further epoch can bring anything."""
+        return False
 
 
 def each_used(function: Callable[[Any], Any], rows: Any, used: Bool[Array, " R"]):
@@ -139,7 +208,7 @@ def each_used(function: Callable[[Any], Any], rows: Any, used: Bool[Array, " R"]
     return jax.tree.map(mask, out)
 
 
-def _map(problem, weights, cases, normalised, before):
+def map_hits(problem, weights, cases, normalised, before):
     """What the hits [M, N, F] of M models become: modulation and values [M, N, P]."""
 
     def answer(weights, case, x, before):
@@ -150,7 +219,7 @@ def _map(problem, weights, cases, normalised, before):
     return jax.vmap(per_hit)(weights, cases, normalised, before)
 
 
-def _sound_losses(problem, cases, examples, values, gradient=False):
+def sound_losses(problem, cases, examples, values, gradient=False):
     """Loss [M, N] of each answer, and its gradient to the values [M, N, P] if wanted.
 
     The values are differentiated inside of the loop over sounds, which may then end
@@ -181,30 +250,17 @@ def _sound_losses(problem, cases, examples, values, gradient=False):
 
 def mean_losses(problem, weights, cases, examples) -> Float[Array, " M"]:
     """Mean loss of each of M models over its examples [M, N]."""
-    values = _map(problem, weights, cases, examples.normalised, examples.before).values
-    return _mean(_sound_losses(problem, cases, examples, values), examples.used)
+    heard = cases, examples.normalised, examples.before
+    values = map_hits(problem, weights, *heard).values
+    return mean_used(sound_losses(problem, cases, examples, values), examples.used)
 
 
-def losses_and_gradients(
-    problem, weights, cases, examples
-) -> tuple[Float[Array, " M"], Any]:
-    """Mean loss of each of M models over its examples [M, N], and its gradient."""
-    values, pull = jax.vjp(
-        lambda w: _map(problem, w, cases, examples.normalised, examples.before).values,
-        weights,
-    )
-    losses, slopes = _sound_losses(problem, cases, examples, values, gradient=True)
-    count = jnp.maximum(jnp.sum(examples.used, axis=1), 1).astype(slopes.dtype)
-    slopes = slopes / jnp.broadcast_to(count[:, None, None], slopes.shape)
-    return _mean(losses, examples.used), pull(slopes)[0]
-
-
-def _mean(losses, used):
+def mean_used(losses, used):
     count = jnp.maximum(jnp.sum(used, axis=-1), 1).astype(losses.dtype)
     return jnp.sum(losses, axis=-1) / count
 
 
-def _choose(condition, if_true, if_false):
+def choose(condition, if_true, if_false):
     """By model [M], of two pytrees with leading axis M."""
 
     def one(a, b):
@@ -214,64 +270,9 @@ def _choose(condition, if_true, if_false):
     return jax.tree.map(one, if_true, if_false)
 
 
-def _adam():
-    import optax
-
-    return optax.scale_by_adam()
-
-
-def _take_epoch(problem, state, cases, train_set, validation_set, order):
-    """Every batch once, the validation loss, and what follows from it.
-
-    order: [M, S, B] hits of each batch, -1 for none. Returns the state, and training
-    and validation losses [M]. Models are independent of each other.
-    """
-
-    rates = jnp.ldexp(cases.rate, -state.halved)
-
-    def update(carry, chosen):
-        weights, adam = carry
-        index = jnp.maximum(chosen, 0)
-        take = jax.vmap(lambda a, i: a[i])
-        batch = jax.tree.map(lambda a: take(a, index), train_set)
-        batch = batch._replace(used=chosen >= 0)
-        active = batch.used.any(axis=1)
-        losses, gradients = losses_and_gradients(problem, weights, cases, batch)
-        steps, moved = jax.vmap(_adam().update)(gradients, adam)
-        rate = jnp.where(active, rates, 0.0)
-
-        def descend(w, s):
-            wide = rate.reshape(-1, *[1] * (w.ndim - 1))
-            return w - jnp.broadcast_to(wide, w.shape) * s
-
-        weights = jax.tree.map(descend, weights, steps)
-        return (weights, _choose(active, moved, adam)), (losses, active)
-
-    carry, (losses, active) = jax.lax.scan(
-        update, (state.weights, state.adam), jnp.moveaxis(order, 1, 0)
-    )
-    weights, adam = carry
-    loss = mean_losses(problem, weights, cases, validation_set)
-    epoch = state.epoch + 1
-    better = loss < state.best_loss
-    waited = jnp.where(better, 0, state.waited + 1)
-    lower = waited > cases.patience
-    state = FitState(
-        epoch,
-        weights,
-        adam,
-        state.halved + lower.astype(state.halved.dtype),
-        _choose(better, weights, state.best),
-        jnp.where(better, loss, state.best_loss),
-        jnp.where(better, epoch, state.best_epoch),
-        jnp.where(lower, 0, waited),
-    )
-    return state, _mean(losses.T, active.T), loss
-
-
-@partial(jax.jit, static_argnums=(0, 1))
-def _epoch(problem, mesh, *arguments):
-    return _sharded(partial(_take_epoch, problem), mesh)(*arguments)
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _epoch(method, problem, mesh, *arguments):
+    return _sharded(partial(method.epoch, problem), mesh)(*arguments)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -282,7 +283,7 @@ def _losses(problem, mesh, *arguments):
 @partial(jax.jit, static_argnums=(0, 1))
 def _answers(problem, mesh, *arguments):
     def answers(weights, cases, normalised, before, used):
-        hits = _map(problem, weights, cases, normalised, before)
+        hits = map_hits(problem, weights, cases, normalised, before)
         rows = jax.tree.map(lambda a: a.reshape(-1, a.shape[-1]), (hits.values, before))
         features = each_used(
             lambda row: problem.sound_features(*row), rows, used.reshape(-1)
@@ -318,6 +319,7 @@ class Models:
 
         def one(a):
             a = np.asarray(a)
+            a = a.astype(jax.dtypes.canonicalize_dtype(a.dtype))
             more = np.repeat(a[:1], self.filled - self.count, axis=0)
             more = filling(more) if filling else more
             a = np.concatenate([a, more])
@@ -389,30 +391,15 @@ def make_examples(
     return Examples(*map(jnp.asarray, (*found, used)))
 
 
-def batches(counts: Sequence[int], seeds: Sequence[int], epoch: int, batch: int):
-    """Which hits each step of an epoch takes, [M, S, B] with -1 for none.
-
-    A model's order depends on its seed, the epoch and its number of hits alone.
-    """
-    size = min(batch, max(counts))
-    steps = -(-max(counts) // size)
-    order = np.full((len(counts), steps * size), -1, np.int32)
-    for m, (count, seed) in enumerate(zip(counts, seeds, strict=True)):
-        shuffled = np.random.default_rng([seed, epoch]).permutation(count)
-        # batches of a model are whole but for the last, as if it were alone
-        order[m, :count] = shuffled
-    return order.reshape(len(counts), steps, size)
-
-
 def optimise(
     models: Models,
+    method: Method,
     weights: Any,
     cases: Case,
     train_set: Examples,
     validation_set: Examples,
     *,
     epochs: int,
-    batch: int,
     seeds: Sequence[int],
     progress: Callable[[list[Progress]], Any] | None = None,
     saved: Saved | None = None,
@@ -425,47 +412,35 @@ def optimise(
     stop_if_asked: called after each epoch; KeyboardInterrupt ends the fit there.
     """
     problem, mesh, count = models.problem, models.mesh, models.count
-    counts = np.asarray(train_set.used).sum(axis=1).tolist()
+    used = np.asarray(train_set.used)
+    counts = used.sum(axis=1).tolist()
+    own = jax.tree.map(np.asarray, method.start(weights, used))
     train_set, validation_set = map(models.put_examples, (train_set, validation_set))
-    start_rates = np.asarray(cases.rate, np.float64)
-    cases = models.put(cases._replace(rate=start_rates.astype(np.float32)))
+    cases = models.put(cases)
 
-    whole = models.put(weights)
-    loss = _losses(problem, mesh, whole, cases, validation_set)
-    start = FitState(
-        np.zeros(count, np.int32),
-        weights,
-        jax.vmap(_adam().init)(jax.tree.map(jnp.asarray, weights)),
-        np.zeros(count, np.int32),
-        weights,
-        models.fetch(loss),
-        np.zeros(count, np.int32),
-        np.zeros(count, np.int32),
-    )
+    whole, none = models.put(weights), np.zeros(count, np.int32)
+    loss = models.fetch(_losses(problem, mesh, whole, cases, validation_set))
+    start = FitState(none, weights, own, Best(weights, loss, none))
     last = (saved.load(start) if saved else None) or start
     state, interrupted = models.put(last), False
     try:
         for epoch in range(int(last.epoch[0]) + 1, epochs + 1):
-            order = batches(counts, seeds, epoch, batch)
+            if method.finished(last):
+                break
+            order = method.order(counts, seeds, epoch)
+            order = models.put(order, lambda a: np.full_like(a, -1))
             state, train_loss, loss = _epoch(
-                problem,
-                mesh,
-                state,
-                cases,
-                train_set,
-                validation_set,
-                models.put(order, lambda a: np.full_like(a, -1)),
+                method, problem, mesh, state, cases, train_set, validation_set, order
             )
-            rates = start_rates / 2.0**last.halved
             last, train_loss, loss = models.fetch((state, train_loss, loss))
             if saved and jax.process_index() == 0:
                 saved.save(epoch, last)
             if progress is not None:
-                rows = zip(train_loss, loss, last.best_loss, rates, strict=True)
+                rows = zip(train_loss, loss, last.best.loss, strict=True)
                 progress(
                     [
-                        Progress(epoch, epochs, float(a), float(b), float(c), float(d))
-                        for a, b, c, d in rows
+                        Progress(epoch, epochs, float(a), float(b), float(c))
+                        for a, b, c in rows
                     ]
                 )
             stop_if_asked()

@@ -22,6 +22,7 @@ from jaxsnare.presets import Preset
 from jaxsnare.recipe import Recipe
 from jaxsnare.remapper import check_second_look
 from jaxsnare.synths import Synth, not_finite
+from jaxsnare.told import told
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,7 @@ class Lesson(NamedTuple):
     normalised: np.ndarray  # [N, F]
     before: np.ndarray  # [N, P] what is bent, in the unit interval
     wanted: np.ndarray  # [N, 7]
+    aimed: np.ndarray  # [N, 7] what training hits are trained for
     case: Case
 
 
@@ -153,7 +155,14 @@ def _prepare(problem: Problem, job: Job, heard: _Heard) -> Lesson:
     preset_features = _features(problem, values)
     if not np.isfinite(preset_features).all():
         raise not_finite(problem.synth)
-    case = Case(params, preset_features, balance, recipe.start_rate, recipe.patience)
+    case = Case(
+        params,
+        preset_features,
+        balance,
+        recipe.start_rate,
+        recipe.patience,
+        recipe.decay,
+    )
     case = jax.tree.map(np.asarray, case)
     normalised = np.asarray(normalised)
     return Lesson(
@@ -163,17 +172,27 @@ def _prepare(problem: Problem, job: Job, heard: _Heard) -> Lesson:
         normalised,
         np.tile(case.params.preset, (len(wanted), 1)),
         wanted,
+        _aimed(recipe, split, heard.onset_features, wanted),
         case,
     )
+
+
+def _aimed(recipe: Recipe, split: Split, heard: np.ndarray, wanted: np.ndarray):
+    """Differences [N, 7] as training is to see them; the test hits have no say."""
+    if recipe.targets == "heard":
+        return wanted
+    aimed, train = wanted.copy(), split.train
+    aimed[train] = told(heard[train], wanted[train]).known
+    return aimed
 
 
 def look_again(problem: Problem, job: Job, lesson: Lesson, modulation) -> Lesson:
     """The same hits on a longer window, each played as the first mapping bends it."""
     window = job.recipe.second_look
     ears = OnsetFeatures(problem.synth.sample_rate, window)
-    heard = jnp.asarray(_in_pieces(ears, job.hits.audio[:, :window]))
-    normaliser = fit(heard[lesson.split.train])
-    normalised = np.asarray(normalise(normaliser, heard))
+    heard = _in_pieces(ears, job.hits.audio[:, :window])
+    normaliser = fit(jnp.asarray(heard[lesson.split.train]))
+    normalised = np.asarray(normalise(normaliser, jnp.asarray(heard)))
     params = lesson.case.params._replace(
         normaliser=jax.tree.map(np.asarray, normaliser),
         centre=normalised[lesson.reference],
@@ -181,6 +200,7 @@ def look_again(problem: Problem, job: Job, lesson: Lesson, modulation) -> Lesson
     return lesson._replace(
         normalised=normalised,
         before=np.clip(lesson.before + modulation, 0.0, 1.0),
+        aimed=_aimed(job.recipe, lesson.split, heard, lesson.wanted),
         case=lesson.case._replace(params=params),
     )
 

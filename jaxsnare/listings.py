@@ -243,7 +243,9 @@ def run_bench(args: argparse.Namespace) -> Answer:
 
     progress = partial(note, args) if sys.stderr.isatty() else None
     options = {}
-    if args.kind != "train":  # in one thread, as it plays live
+    if args.kind == "train":
+        options = {"batches": args.batches}
+    else:  # in one thread, as it plays live
         from jaxsnare.live.engine import settle
 
         settle()

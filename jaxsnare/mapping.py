@@ -26,6 +26,10 @@ class Mapping:
     without bias, clamped to [-1, 1]. Weights start normally distributed with
     `init_std`, biases at 0 (Shier et al. 2024).
 
+    Without `layer_norm` the map is smooth at the reference hit, too, where all inputs
+    are 0 and LayerNorm divides by next to nothing. It starts with random hidden layers
+    (weights and biases) below an output of zeros, so that every hit plays the preset.
+
     >>> mapping = Mapping(3, 14, hidden=(32,))
     >>> params = mapping.init(jax.random.key(0))
     >>> mapping.apply(params, jnp.zeros(3)).shape
@@ -37,6 +41,7 @@ class Mapping:
     hidden: tuple[int, ...] = (32,)
     init_std: float = 1e-3
     activation: str = "relu"
+    layer_norm: bool = True
 
     def __post_init__(self) -> None:
         if self.activation not in ACTIVATIONS:
@@ -61,31 +66,44 @@ class Mapping:
         nnx.replace_by_pure_dict(state, params)
         return nnx.merge(graph, state)(x)
 
+    def scale_outputs(
+        self, params: dict[str, Any], factors: Float[Array, " P"]
+    ) -> dict[str, Any]:
+        """What the last layer puts out is multiplied, before its tanh or clamp."""
+        layers = dict(params["layers"])
+        last = max(layers)
+        layers[last] = jax.tree.map(
+            lambda a: a * jnp.broadcast_to(factors, a.shape), layers[last]
+        )
+        return {"layers": layers}
+
     def shapes(self) -> dict[str, Any]:
         """Shapes and dtypes of the weights, in the structure of `init`."""
         return jax.eval_shape(lambda: self.init(jax.random.key(0)))
 
 
 def _network(mapping: Mapping, rngs: Any) -> Any:
-    """Linear layers, each but the last with LayerNorm and activation."""
+    """Linear layers, each but the last with LayerNorm, if any, and activation."""
     from flax import nnx
 
-    def linear(inputs: int, outputs: int, use_bias: bool) -> nnx.Linear:
-        init = jax.nn.initializers.normal(mapping.init_std)
-        return nnx.Linear(
-            inputs, outputs, use_bias=use_bias, kernel_init=init, rngs=rngs
-        )
+    normal = jax.nn.initializers.normal(mapping.init_std)
+    zeros = jax.nn.initializers.zeros
+    smooth = bool(mapping.hidden) and not mapping.layer_norm
+
+    def linear(inputs: int, outputs: int, kernel: Any, bias: Any) -> nnx.Linear:
+        settings = {"kernel_init": kernel, "bias_init": bias, "rngs": rngs}
+        return nnx.Linear(inputs, outputs, use_bias=bool(mapping.hidden), **settings)
 
     layers: list[Any] = []
     inputs = mapping.inputs
     for width in mapping.hidden:
-        norm = nnx.LayerNorm(
-            width, epsilon=1e-5, use_bias=False, use_scale=False, rngs=rngs
-        )
-        activation = ACTIVATIONS[mapping.activation]
-        layers += [linear(inputs, width, use_bias=True), norm, activation]
+        layers.append(linear(inputs, width, normal, normal if smooth else zeros))
+        if mapping.layer_norm:
+            norm = {"epsilon": 1e-5, "use_bias": False, "use_scale": False}
+            layers.append(nnx.LayerNorm(width, **norm, rngs=rngs))
+        layers.append(ACTIVATIONS[mapping.activation])
         inputs = width
-    layers.append(linear(inputs, mapping.outputs, use_bias=bool(mapping.hidden)))
+    layers.append(linear(inputs, mapping.outputs, zeros if smooth else normal, zeros))
     layers.append(jnp.tanh if mapping.hidden else _clamp)
     return nnx.Sequential(*layers)
 
@@ -94,12 +112,18 @@ def _clamp(x: Array) -> Array:
     return jnp.clip(x, -1.0, 1.0)
 
 
-HIDDEN: dict[str, tuple[int, ...]] = {
-    "linear": (),
-    "mlp": (32,),
-    "mlp_large": (64, 64, 64),
+MAPPINGS: dict[str, dict[str, Any]] = {
+    "smooth": {
+        "hidden": (32,),
+        "init_std": 1.0,
+        "activation": "tanh",
+        "layer_norm": False,
+    },
+    "linear": {"hidden": (), "init_std": 1e-6},
+    "mlp": {"hidden": (32,)},
+    "mlp_large": {"hidden": (64, 64, 64)},
 }
-"""The published mappings by name: the widths of their hidden layers."""
+"""Mappings by name; all but the first are the published ones."""
 
 
 def make_mapping(
@@ -107,16 +131,23 @@ def make_mapping(
     inputs: int,
     outputs: int,
     hidden: tuple[int, ...] | None = None,
-    activation: str = "relu",
+    activation: str | None = None,
 ) -> Mapping:
-    """A published mapping by name, or with other hidden layers.
+    """A mapping by name, or with other hidden layers or another activation.
 
     Raises ValueError that names the choices if the name is unknown.
     """
-    if name not in HIDDEN:
-        raise ValueError(unknown("mapping", name, list(HIDDEN)))
-    hidden = HIDDEN[name] if hidden is None else hidden
-    return Mapping(inputs, outputs, hidden, 1e-3 if hidden else 1e-6, activation)
+    if name not in MAPPINGS:
+        raise ValueError(unknown("mapping", name, list(MAPPINGS)))
+    settings = dict(MAPPINGS[name])
+    if hidden is not None and bool(hidden) != bool(settings["hidden"]):
+        name = "mlp" if hidden else "linear"
+        settings = dict(MAPPINGS[name])
+    if hidden is not None:
+        settings["hidden"] = hidden
+    if activation is not None:
+        settings["activation"] = activation
+    return Mapping(inputs, outputs, **settings)
 
 
 class MapParams(NamedTuple):

@@ -30,7 +30,7 @@ def demo(parser: Parser) -> None:
         help="folder to make (default jaxsnare-demo)",
     )
     synth_option(parser)
-    usual = "as many as make a short demo"
+    usual = "those of a whole training"
     ranged(parser, "--epochs", "passes over the hits", 1, 100_000, usual=usual)
     overwrite(parser)
 
@@ -62,8 +62,9 @@ def _judging(group: Any) -> None:
         "--recipe",
         default="usual",
         choices=("usual", "published"),
-        help="published: loss and reference hit as in the published system; usual: "
-        "--weights balanced --reference median_vector (default usual)",
+        help="published: network, optimiser, loss and reference hit of the published "
+        "system; usual: --mapping smooth --optimiser proximal --weights balanced "
+        "--reference median_vector --targets told (default usual)",
     )
     group.add_argument(
         "--weights",
@@ -81,7 +82,8 @@ def _judging(group: Any) -> None:
 
 
 def train(parser: Parser) -> None:
-    from jaxsnare.mapping import HIDDEN
+    from jaxsnare.mapping import MAPPINGS
+    from jaxsnare.recipe import EPOCHS, Recipe
 
     _inputs(parser)
     parser.add_argument(
@@ -107,21 +109,36 @@ def train(parser: Parser) -> None:
     recipe = parser.add_argument_group("training")
     recipe.add_argument(
         "--mapping",
-        default="mlp",
-        help=f"network: {', '.join(HIDDEN)} (default mlp)",
+        help=f"network: {', '.join(MAPPINGS)} (default: of the recipe)",
     )
     window = "what is heard of a hit before it is answered: longer follows better"
     ranged(recipe, "--window", window, 32, 8192, "samples", 256)
     again = "a longer window, after which what plays already is revised (0: none)"
     ranged(recipe, "--second-look", again, 0, 8192, "samples", 0)
+    recipe.add_argument(
+        "--optimiser",
+        choices=tuple(EPOCHS),
+        help="proximal: few large steps, by linear models of how the sounds change; "
+        "adam: many small ones, by gradients (default: of the recipe)",
+    )
     passes = "passes over the hits, for each look"
-    ranged(recipe, "--epochs", passes, 1, 100_000, default=250)
-    ranged(recipe, "--batch", "hits per step", 1, 4096, default=16)
+    usual = ", ".join(f"{name}: {count}" for name, count in EPOCHS.items())
+    ranged(recipe, "--epochs", passes, 1, 100_000, usual=usual)
+    words, usual = "of proximal, the price of large weights", f"{Recipe().decay:g}"
+    ranged(recipe, "--decay", words, 0.0, 1.0, usual=usual)
+    ranged(recipe, "--batch", "of adam, hits per step", 1, 4096, usual="16")
     recipe.add_argument(
         "--learning-rate",
         type=number,
         metavar="X",
-        help="of Adam, between 0 and 1 (default 0.0005; linear: 0.005)",
+        help="of adam, between 0 and 1 (default 0.0005; linear: 0.005)",
+    )
+    recipe.add_argument(
+        "--targets",
+        choices=("told", "heard"),
+        help="what training hits are trained for: what their onset features tell of "
+        "them, or what they were, chance included, as published (default: of the "
+        "recipe)",
     )
     _judging(recipe)
     seed(recipe, "of the split into training and test hits and of the first weights")
@@ -314,7 +331,7 @@ def match(parser: Parser) -> None:
     overwrite(parser)
 
 
-def _block_lengths(text: str) -> tuple[int, ...]:
+def _whole_numbers(text: str) -> tuple[int, ...]:
     """N,N as the type of an option."""
     lengths = tuple(int(part) for part in text.split(",") if part.isdecimal())
     if len(lengths) != len(text.split(",")) or not all(1 <= n <= 8192 for n in lengths):
@@ -330,10 +347,17 @@ def bench(parser: Parser) -> None:
     words = "time for each measurement"
     ranged(parser, "--seconds", words, 0.1, 3600.0, "s", usual="enough")
     synth_option(parser, None, "(default Snare808; render: all)")
+    parser.add_argument_group("train").add_argument(
+        "--batches",
+        type=_whole_numbers,
+        default=(16, 64),
+        metavar="N,N",
+        help="hits per step (default 16,64)",
+    )
     live = parser.add_argument_group("live")
     live.add_argument(
         "--blocks",
-        type=_block_lengths,
+        type=_whole_numbers,
         default=(32, 64, 128, 256),
         metavar="N,N",
         help="block lengths in samples (default 32,64,128,256)",

@@ -8,11 +8,15 @@ from jaxsnare.params import unknown
 
 LEARNING_RATES = {"linear": 5e-3}
 DEFAULT_LEARNING_RATE = 5e-4
+EPOCHS = {"proximal": 12, "adam": 250}
 RECIPES: dict[str, dict[str, Any]] = {
     "usual": {},
     "published": {
+        "optimiser": "adam",
+        "mapping": "mlp",
         "weights": "none",
         "reference": "median_loudness",
+        "targets": "heard",
     },
 }
 """What recipes do otherwise than `Recipe()`, by name."""
@@ -22,32 +26,50 @@ RECIPES: dict[str, dict[str, Any]] = {
 class Recipe:
     """How to train; `Recipe.named("published")` is how it was published.
 
-    window: samples that a hit is measured on. learning_rate: of Adam; None: the
-    published one of the mapping. It is halved after `patience` epochs without a better
-    validation loss. weights: "balanced" makes every feature count by its range over
-    the training hits, "none" is the published loss. reference: the rule that picks
-    the reference hit. hidden: widths of the hidden layers, None for the mapping's.
+    window: samples that a hit is measured on. optimiser: "proximal" takes few large
+    steps, by linear models of the sounds of all hits, and a `decay` of the weights;
+    "adam" takes many small ones, by gradients of `batch` hits each, at a learning rate
+    (None: the published one of the mapping) that is halved after `patience` epochs
+    without a better validation loss. epochs: how often all hits are heard; None: 12 of
+    proximal, 250 of adam. weights: "balanced" makes every feature count by its range
+    over the training hits, "none" is the published loss. reference: the rule that picks
+    the reference hit. targets: "told" trains for what the onset features of a hit tell
+    of it, "heard" for what it was, chance included, as published. hidden: widths of the
+    hidden layers, None for the mapping's.
     second_look: samples of a second, longer window, after which a second mapping
     revises the voice that already sounds; 0: each hit is heard once.
     """
 
-    mapping: str = "mlp"
+    mapping: str = "smooth"
     window: int = 256
-    epochs: int = 250
+    optimiser: Literal["proximal", "adam"] = "proximal"
+    epochs: int | None = None
+    decay: float = 3e-4
     batch: int = 16
     learning_rate: float | None = None
     patience: int = 20
     weights: Literal["balanced", "none"] = "balanced"
     reference: Literal["median_vector", "median_loudness"] = "median_vector"
+    targets: Literal["told", "heard"] = "told"
     seed: int = 0
     hidden: tuple[int, ...] | None = None
-    activation: str = "relu"
+    activation: str | None = None
     second_look: int = 0
 
     def __post_init__(self) -> None:
         self.make_mapping(1, 1)
+        for name, allowed in (
+            ("optimiser", tuple(EPOCHS)),
+            ("weights", ("balanced", "none")),
+            ("reference", ("median_vector", "median_loudness")),
+            ("targets", ("told", "heard")),
+        ):
+            if getattr(self, name) not in allowed:
+                raise ValueError(unknown(name, getattr(self, name), allowed))
         for name, least in (("epochs", 1), ("batch", 1), ("patience", 1), ("seed", 0)):
             value = getattr(self, name)
+            if value is None and name == "epochs":
+                continue
             if not isinstance(value, int) or value < least:
                 raise ValueError(
                     f"{name} is {value!r}; allowed: whole numbers from {least} on"
@@ -61,12 +83,13 @@ class Recipe:
             )
         if self.learning_rate is not None and not 0 < self.learning_rate < 1:
             raise ValueError(f"learning rate is {self.learning_rate}, allowed is 0..1")
-        for name, choices in (
-            ("weights", ("balanced", "none")),
-            ("reference", ("median_vector", "median_loudness")),
-        ):
-            if getattr(self, name) not in choices:
-                raise ValueError(unknown(name, getattr(self, name), choices))
+        if self.learning_rate is not None and self.optimiser != "adam":
+            raise ValueError(
+                f"learning rate is {self.learning_rate}, and the optimiser is "
+                f"{self.optimiser!r}, which has none; it is a setting of 'adam'"
+            )
+        if not 0.0 <= self.decay <= 1.0:
+            raise ValueError(f"decay is {self.decay}, allowed is 0..1")
 
     @classmethod
     def named(cls, name: str, **settings: Any) -> "Recipe":
@@ -78,6 +101,11 @@ class Recipe:
     def make_mapping(self, inputs: int, outputs: int) -> Mapping:
         """The network; ValueError for what cannot be one."""
         return make_mapping(self.mapping, inputs, outputs, self.hidden, self.activation)
+
+    @property
+    def passes(self) -> int:
+        """How often all hits are heard, at most."""
+        return EPOCHS[self.optimiser] if self.epochs is None else self.epochs
 
     @property
     def start_rate(self) -> float:

@@ -42,10 +42,15 @@ def plugin_mapping(model: Model) -> PluginMapping:
         linear.weight = nn.Parameter(kernel)
         if "bias" in layer:
             linear.bias = nn.Parameter(_tensor(layer["bias"]))
-        norm = nn.LayerNorm(kernel.shape[0], eps=1e-5, elementwise_affine=False)
-        modules += [linear, norm, ACTIVATIONS[model.mapping.activation]()]
-    end = nn.Tanh() if model.mapping.hidden else nn.Hardtanh()
-    network = nn.Sequential(*modules[:-2], end)
+        modules.append(linear)
+        if layer is dense[-1]:
+            modules.append(nn.Tanh() if model.mapping.hidden else nn.Hardtanh())
+            break
+        if model.mapping.layer_norm:
+            width = kernel.shape[0]
+            modules.append(nn.LayerNorm(width, eps=1e-5, elementwise_affine=False))
+        modules.append(ACTIVATIONS[model.mapping.activation]())
+    network = nn.Sequential(*modules)
     rows = (params.centre, params.damping, params.preset)
     return PluginMapping(network, *(_tensor(row)[None] for row in rows)).eval()
 

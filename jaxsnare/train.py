@@ -13,10 +13,12 @@ from jax.sharding import Mesh
 from jaxtyping import Array
 
 from jaxsnare.data import Hits, Split, collect_hits
+from jaxsnare.descent import Descent
 from jaxsnare.detector import detector_specs, find_detector
 from jaxsnare.features import OnsetFeatures, TargetFeatures
 from jaxsnare.fitting import (
     FitState,
+    Method,
     Models,
     Problem,
     Progress,
@@ -30,6 +32,7 @@ from jaxsnare.model import Model, SecondLook
 from jaxsnare.onset import find_onsets, pre_roll_samples
 from jaxsnare.params import as_params
 from jaxsnare.presets import Preset
+from jaxsnare.proximal import Proximal
 from jaxsnare.recipe import Recipe
 from jaxsnare.saved import STAGES, Saved
 from jaxsnare.synths import Synth
@@ -130,9 +133,9 @@ def fit_many(
     go together, and where `state` holds another training.
     """
     check_jobs(jobs, synth)
-    alike = ["mapping", "hidden", "activation", "batch", "epochs", "second_look"]
-    if jobs[0].recipe.second_look:
-        alike.append("window")
+    alike = ["mapping", "hidden", "activation", "optimiser", "passes", "second_look"]
+    alike += ["batch"] if jobs[0].recipe.optimiser == "adam" else []
+    alike += ["window"] if jobs[0].recipe.second_look else []
     for name in alike:
         values = sorted({str(getattr(job.recipe, name)) for job in jobs})
         if len(values) > 1:
@@ -196,30 +199,34 @@ def _fit_stage(models, jobs, lessons, keys, progress, saved, stop_if_asked) -> _
     def stacked(trees):
         return jax.tree.map(lambda *a: np.stack(a), *trees)
 
-    def examples(name):
+    def examples(name, differences):
         return make_examples(
             *(
                 [getattr(one, what)[getattr(one.split, name)] for one in lessons]
-                for what in ("normalised", "before", "wanted")
+                for what in ("normalised", "before", differences)
             )
         )
 
     cases = stacked([one.case for one in lessons])
     last, interrupted = optimise(
         models,
+        _method(recipe),
         stacked([mapping.init(key) for key in keys]),
         cases,
-        examples("train"),
-        examples("validation"),
-        epochs=recipe.epochs,
-        batch=recipe.batch,
+        examples("train", "aimed"),
+        examples("validation", "wanted"),
+        epochs=recipe.passes,
         seeds=[job.recipe.seed for job in jobs],
         progress=progress,
         saved=saved,
         stop_if_asked=stop_if_asked,
     )
     heard = [one.normalised for one in lessons], [one.before for one in lessons]
-    return _Stage(last, interrupted, models.answers(last.best, cases, *heard))
+    return _Stage(last, interrupted, models.answers(last.best.weights, cases, *heard))
+
+
+def _method(recipe: Recipe) -> Method:
+    return Descent(recipe.batch) if recipe.optimiser == "adam" else Proximal()
 
 
 def _shown(progress, look: int):
@@ -242,7 +249,7 @@ def _trainings(problem, jobs, lessons, first, later=None, second=None):
     """What is left of every job after one stage or two."""
 
     def of(stage, m):
-        last = jax.tree.map(lambda a: a[m], stage.last._replace(adam=()))
+        last = jax.tree.map(lambda a: a[m], stage.last._replace(own=()))
         return last, stage.interrupted, stage.answers[m]
 
     found = []
@@ -257,8 +264,8 @@ def _stage_record(last, interrupted) -> dict[str, Any]:
         "epochs": int(last.epoch),
         "interrupted": interrupted,
         "best": {
-            "epoch": int(last.best_epoch),
-            "validation_loss": float(last.best_loss),
+            "epoch": int(last.best.epoch),
+            "validation_loss": float(last.best.loss),
         },
     }
 
@@ -289,12 +296,12 @@ def _training(problem, job, lesson, last, interrupted, answers, again) -> Traini
         modulation = later.before + moved - case.params.preset
         look = SecondLook(
             OnsetFeatures(problem.synth.sample_rate, recipe.second_look),
-            last_again.best,
+            last_again.best.weights,
             jax.tree.map(jnp.asarray, later.case.params.normaliser),
             jnp.asarray(later.case.params.centre),
         )
     record = {
-        "recipe": asdict(recipe) | {"learning_rate": recipe.start_rate},
+        "recipe": _recipe_record(recipe),
         "hits": len(hits.audio),
         "sources": sorted(set(hits.sources)),
         "split": {k: v.tolist() for k, v in split._asdict().items()},
@@ -311,7 +318,7 @@ def _training(problem, job, lesson, last, interrupted, answers, again) -> Traini
         problem.specs,
         job.preset,
         problem.mapping,
-        last.best,
+        last.best.weights,
         OnsetFeatures(problem.synth.sample_rate, recipe.window),
         jax.tree.map(jnp.asarray, case.params.normaliser),
         jnp.asarray(case.params.centre),
@@ -324,6 +331,17 @@ def _training(problem, job, lesson, last, interrupted, answers, again) -> Traini
     return Training(
         model, hits, split, lesson.reference, wanted, achieved, modulation, loudness
     )
+
+
+def _recipe_record(recipe: Recipe) -> dict[str, Any]:
+    """What was done: defaults in numbers, and nothing of the other optimiser."""
+    record = asdict(recipe) | {"epochs": recipe.passes}
+    if recipe.optimiser == "adam":
+        del record["decay"]
+        return record | {"learning_rate": recipe.start_rate}
+    for name in ("batch", "learning_rate", "patience"):
+        del record[name]
+    return record
 
 
 def errors(names, wanted, achieved) -> dict[str, Any]:

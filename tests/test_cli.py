@@ -347,7 +347,10 @@ def test_presets_and_synths(answer, capsys):
 
 def test_bench_prints_what_the_benchmark_found(monkeypatch, capsys, answer):
     bench: Any = types.ModuleType("jaxsnare.bench")
-    bench.run = lambda kind, seconds, progress, synth: {"kind": kind, "synth": synth}
+    bench.run = lambda kind, seconds, progress, synth, **_: {
+        "kind": kind,
+        "synth": synth,
+    }
     bench.text = lambda result: f"measured {result['kind']}"
     monkeypatch.setitem(sys.modules, "jaxsnare.bench", bench)
     monkeypatch.setattr("jaxsnare.bench", bench, raising=False)
@@ -775,7 +778,6 @@ def test_demo(here, answer, refused):
         assert soundfile.read(folder / name)[0].any()
     assert json.loads((folder / "metrics.json").read_text())["epochs"] == 2
     assert data["strokes_heard"] > 0.9 * data["strokes"]
-    assert data["seconds_to_full_training"] > 0
 
     assert "--overwrite" in refused(*argv)
     with jax.numpy_dtype_promotion("standard"):

@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jax
@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from jaxsnare import direct
+from jaxsnare.descent import Descent, batches
 from jaxsnare.features import TargetFeatures
 from jaxsnare.features.normalise import Normaliser
 from jaxsnare.fitting import (
@@ -23,12 +24,12 @@ from jaxsnare.fitting import (
     Models,
     Problem,
     at_once,
-    batches,
     each_used,
     make_examples,
     optimise,
 )
 from jaxsnare.mapping import MapParams, make_mapping
+from jaxsnare.proximal import PATIENCE, Proximal
 from jaxsnare.saved import Saved
 from jaxsnare.synths import Snare808
 
@@ -53,11 +54,19 @@ class Toy(Problem):
         unit = SPECS.to_unit(values)
         return 10.0 * jnp.tanh(unit[:7] - unit[7:]) + jnp.sin(5.0 * unit[:7])
 
+    def sound_slopes(self, unit, before):
+        def features(unit):
+            return self.sound_features(SPECS.to_physical(unit))
 
-PROBLEM = Toy(SYNTH, SPECS, make_mapping("mlp", 3, len(SPECS)), TargetFeatures(44_100))
+        return features(unit), jax.jacrev(features)(unit)
 
 
-def make(chosen, seeds=(0, 1, 2)):
+TARGET = TargetFeatures(44_100)
+PROBLEM = Toy(SYNTH, SPECS, make_mapping("mlp", 3, len(SPECS)), TARGET)
+SMOOTH = replace(PROBLEM, mapping=make_mapping("smooth", 3, len(SPECS)))
+
+
+def make(chosen, problem=PROBLEM, seeds=(0, 1, 2)):
     """Weights, cases, and sets for training and validation of the chosen models."""
     cases, hits = [], []
     for m in chosen:
@@ -72,7 +81,7 @@ def make(chosen, seeds=(0, 1, 2)):
             jnp.zeros(3),
         )
         preset = PROBLEM.sound_features(SPECS.to_physical(params.preset))
-        cases.append(Case(params, preset, jnp.ones(7), RATES[m], 1 + m))
+        cases.append(Case(params, preset, jnp.ones(7), RATES[m], 1 + m, 3e-4))
         count = COUNTS[m] + 4
         hits.append(
             (
@@ -86,7 +95,7 @@ def make(chosen, seeds=(0, 1, 2)):
         return np.stack(arrays)
 
     keys = [jax.random.key(seeds[m]) for m in chosen]
-    weights = jax.tree.map(stack, *[PROBLEM.mapping.init(key) for key in keys])
+    weights = jax.tree.map(stack, *[problem.mapping.init(key) for key in keys])
     sets = (
         make_examples(
             *([rows[part] for rows in kind] for kind in zip(*hits, strict=True))
@@ -96,12 +105,16 @@ def make(chosen, seeds=(0, 1, 2)):
     return weights, jax.tree.map(stack, *cases), *sets
 
 
-def fit(chosen, epochs=6, mesh=None, progress=None, saved=None, batch=4):
+METHODS = {"adam": Descent(4), "proximal": Proximal()}
+
+
+def fit(chosen, epochs=6, mesh=None, progress=None, saved=None, method="adam"):
+    problem = PROBLEM if method == "adam" else SMOOTH
     return optimise(
-        Models(PROBLEM, len(chosen), mesh),
-        *make(chosen),
+        Models(problem, len(chosen), mesh),
+        METHODS[method],
+        *make(chosen, problem),
         epochs=epochs,
-        batch=batch,
         seeds=[10 + m for m in chosen],
         progress=progress,
         saved=saved,
@@ -126,13 +139,64 @@ def test_together_is_as_one_by_one(together):
         np.testing.assert_allclose(mine[0], theirs[m], rtol=1e-3, atol=1e-5)
     assert alone.epoch[0] == len(seen) == 6
     losses = [rows[0].validation_loss for rows in seen]
-    assert alone.best_loss[0] <= min(losses)
-    assert alone.best_loss[0] < losses[0]
+    assert alone.best.loss[0] <= min(losses)
+    assert alone.best.loss[0] < losses[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("m", range(3))
+def test_together_is_as_one_by_one_by_linear_models_too(m):
+    """Losses of the first epochs; later, rounding decides how a step is shortened."""
+    alone, together = [], []
+    fit([m], 3, progress=alone.append, method="proximal")
+    fit([0, 1, 2], 3, progress=together.append, method="proximal")
+    for one, all_of_them in zip(alone, together, strict=True):
+        np.testing.assert_allclose(one[0], all_of_them[m], rtol=0.05)
+
+
+def test_linear_models_learn_in_few_epochs_what_batches_learn_in_many():
+    """The loss of the training hits never rises, and falls below that of Adam's."""
+    rows: list = []
+    few, _ = fit([0, 2], epochs=8, progress=rows.append, method="proximal")
+    losses = np.array([[row.train_loss for row in epoch] for epoch in rows])
+    assert (np.diff(losses, axis=0) <= 1e-6).all()
+    fit([0, 2], epochs=200, progress=rows.append)
+    assert (losses[-1] < [row.train_loss for row in rows[-1]]).all()
+    assert few.own.stalled.tolist() == [0, 0]
+
+
+def test_linear_models_end_where_nothing_is_gained():
+    seen: list = []
+    state, _ = fit([1], epochs=999, progress=seen.append, method="proximal")
+    assert state.own.stalled[0] == PATIENCE < len(seen) < 100
+    before, after = (seen[i][0].train_loss for i in (-1 - PATIENCE, -1))
+    assert after == pytest.approx(before)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("revised", [None, 300])
+def test_slopes_of_a_sound_are_those_of_its_features(x64, revised):
+    """Each pulled back through the whole sound, and not through a short one."""
+    problem = Problem(SYNTH, SPECS, PROBLEM.mapping, TARGET, revised)
+    unit, before = (
+        jnp.asarray(np.random.default_rng(s).uniform(0.2, 0.6, len(SPECS)))
+        for s in range(2)
+    )
+    features, slopes = jax.jit(problem.sound_slopes)(unit, before)
+
+    def heard(unit):
+        return problem.sound_features(SPECS.to_physical(unit), before)
+
+    wanted, pull = jax.vjp(heard, unit)
+    np.testing.assert_allclose(features, wanted, rtol=1e-9)
+    for row, one in zip(slopes, jnp.eye(7), strict=True):
+        (gradient,) = jax.jit(pull)(one)
+        np.testing.assert_allclose(row, gradient, atol=1e-9 * np.abs(gradient).max())
 
 
 def test_each_model_has_its_own_schedule(together):
     """The one that learns too fast gets worse, and is slowed down."""
-    assert together.halved[1] > together.halved[0]
+    assert together.own.halved[1] > together.own.halved[0]
     assert len({tuple(w.ravel()) for w in together.weights["layers"][0]["kernel"]}) == 3
 
 
@@ -162,17 +226,19 @@ def test_every_hit_comes_once_an_epoch_whatever_the_others_have():
     assert batches([3], [0], 1, 256).shape == (1, 1, 3)
 
 
-def test_a_fit_goes_on_where_it_was_killed(together, tmp_path):
+@pytest.mark.parametrize("method", METHODS)
+def test_a_fit_goes_on_where_it_was_killed(tmp_path, method):
+    together = fit([0, 1, 2], method=method)[0]
     saved = Saved(tmp_path / "fit", {"seed": 1})
     with pytest.raises(OSError, match="killed"):
-        fit([0, 1, 2], saved=saved, progress=_killed_after(4))
+        fit([0, 1, 2], saved=saved, progress=_killed_after(4), method=method)
     assert saved.step == 4
     seen = []
-    state, _ = fit([0, 1, 2], saved=saved, progress=seen.append)
+    state, _ = fit([0, 1, 2], saved=saved, progress=seen.append, method=method)
     assert [rows[0].epoch for rows in seen] == [5, 6]
     jax.tree.map(np.testing.assert_array_equal, state, together)
     # what is finished is not done again
-    again, _ = fit([0, 1, 2], saved=saved)
+    again, _ = fit([0, 1, 2], saved=saved, method=method)
     jax.tree.map(np.testing.assert_array_equal, again, together)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from jaxsnare.audio import write_audio
+from jaxsnare.descent import losses_and_gradients
 from jaxsnare.drummer import practice
 from jaxsnare.features import TargetFeatures
 from jaxsnare.features.normalise import Normaliser
@@ -16,7 +17,6 @@ from jaxsnare.fitting import (
     Case,
     Examples,
     Problem,
-    losses_and_gradients,
     mean_losses,
 )
 from jaxsnare.lessons import Job
@@ -63,7 +63,7 @@ def twice(hits):
 @pytest.mark.slow
 def test_a_real_drum_is_followed(shared):
     hits = listen([shared / "data/snare/real/gogodze2_snare"], RATE)
-    training = train(hits, SYNTH, PRESET, Recipe(epochs=10))
+    training = train(hits, SYNTH, PRESET)
     test = training.model.training["test"]
     assert test["mean_ratio"] < 0.8
     assert training.table["SPL_T"]["ratio"] < 0.6
@@ -96,23 +96,21 @@ def test_errors_and_baseline_are_those_of_the_test_hits(short):
 
 
 def test_the_reference_hit_is_answered_by_nearly_the_preset(short):
-    # Its centred features are zero; only the biases, which start at 0, move it.
-    assert np.abs(short.modulation[short.reference]).max() < 0.02
-    loudest = np.argmax(short.loudness)
-    moved = np.abs(short.modulation).max(axis=1)
-    assert moved[loudest] > moved[short.reference]
+    """Its difference is none; of the answers, its own is among the nearest to that."""
+    weighted = np.abs(short.achieved) * short.model.training["loss_weights"]
+    moved = weighted.mean(axis=1)
+    assert moved[short.reference] < 0.5 * np.median(moved)
+    assert moved[np.argmax(short.loudness)] > np.median(moved)
 
 
-def test_the_best_weights_are_kept_and_the_rate_is_halved(hits):
+def test_the_best_weights_are_kept(hits):
+    """Adam at a rate at which it gets worse again."""
     seen = []
-    recipe = Recipe(epochs=6, learning_rate=0.3, patience=1)
+    recipe = Recipe.named("published", epochs=6, learning_rate=0.3, patience=1)
     training = train(hits, SYNTH, PRESET, recipe, progress=seen.append)
     losses = [p.validation_loss for p in seen]
     best = training.model.training["best"]
     assert best["validation_loss"] <= min(losses)
-    assert seen[-1].learning_rate < recipe.start_rate
-    rates = {p.learning_rate for p in seen}
-    assert rates == {recipe.start_rate / 2**k for k in range(len(rates))}
     # The kept weights have the loss that the record says: computed here anew.
     model, split = training.model, training.split
     wanted, achieved = (
@@ -125,7 +123,8 @@ def test_the_best_weights_are_kept_and_the_rate_is_halved(hits):
 
 def test_the_published_recipe_is_the_published_one():
     recipe = Recipe.named("published", seed=4)
-    assert (recipe.epochs, recipe.batch, recipe.patience) == (250, 16, 20)
+    assert (recipe.passes, recipe.batch, recipe.patience) == (250, 16, 20)
+    assert (recipe.optimiser, recipe.mapping) == ("adam", "mlp")
     assert (recipe.weights, recipe.reference) == ("none", "median_loudness")
     assert recipe.second_look == 0
     for mapping, rate in (("linear", 5e-3), ("mlp", 5e-4), ("mlp_large", 5e-4)):
@@ -260,7 +259,10 @@ def test_a_padded_batch_is_the_mean_over_its_examples():
         ({"seed": -1}, "seed is -1; allowed: whole numbers from 0 on"),
         ({"mapping": "mpl"}, "unknown mapping 'mpl': did you mean 'mlp'"),
         ({"window": 16}, r"window is 16 samples, allowed is 32\.\.8192"),
-        ({"learning_rate": 2.0}, "learning rate is 2.0"),
+        ({"optimiser": "adam", "learning_rate": 2.0}, "learning rate is 2.0"),
+        ({"learning_rate": 1e-3}, "0.001, and the optimiser is 'proximal', which has"),
+        ({"optimiser": "adamw"}, "unknown optimiser 'adamw': did you mean 'adam'"),
+        ({"decay": 2.0}, "decay is 2.0, allowed is 0..1"),
         ({"second_look": 9999}, "second look is 9999 samples, allowed is 0"),
         ({"weights": "loud"}, "unknown weights 'loud': choices are balanced, none"),
         ({"reference": "median"}, "unknown reference 'median': did you mean 'median_"),
@@ -283,7 +285,11 @@ def test_hits_of_another_rate_or_window_are_refused(hits):
     values: Any = PRESET.values
     with pytest.raises(TypeError, match="preset is a dict; wanted: values and damping"):
         train(hits, SYNTH, values)
-    for looks in ({"second_look": 300}, {"window": 64, "second_look": 1024}):
+    wrong: tuple[dict[str, Any], ...] = (
+        {"second_look": 300},
+        {"window": 64, "second_look": 1024},
+    )
+    for looks in wrong:
         recipe = Recipe(**looks)
         cut = hits._replace(windows=hits.windows[:, : recipe.window])
         with pytest.raises(ValueError, match="leave no room for a fade at 44100 Hz"):

@@ -7,7 +7,6 @@ also what a preset can do: the best modulation of each hit by itself.
 
 import argparse
 import sys
-from itertools import product
 from pathlib import Path
 
 import jax
@@ -20,35 +19,10 @@ from jaxsnare.lessons import Job
 from jaxsnare.presets import read_preset
 from jaxsnare.recipe import Recipe
 from jaxsnare.synths import Snare808
+from jaxsnare.told import told
 from jaxsnare.train import listen
 
 RATE = 44_100
-LENGTHS = 0.3, 0.5, 0.8, 1.2, 2.0, 3.0
-LINEAR = 0.0, 0.3, 1.0, 3.0
-NOISE = 0.01, 0.03, 0.1, 0.2, 0.4, 0.8
-
-
-def told(inputs: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """What each hit's inputs [N, F] say of its [N, K], from the other hits.
-
-    Squared exponential and linear kernels; their sizes are those of the greatest
-    marginal likelihood. Left out in closed form (Rasmussen and Williams 2006, 5.12).
-    """
-    x = (inputs - inputs.mean(axis=0)) / (inputs.std(axis=0) + 1e-9)
-    apart = np.mean((x[:, None] - x[None]) ** 2, axis=-1)
-    middle, spread = wanted.mean(axis=0), wanted.std(axis=0) + 1e-9
-    out = np.zeros(wanted.shape)
-    for k, y in enumerate(((wanted - middle) / spread).T):
-        best = -np.inf
-        for length, linear, noise in product(LENGTHS, LINEAR, NOISE):
-            kernel = np.exp(-apart / (2 * length**2)) + 0.1
-            kernel += linear * (x @ x.T) / x.shape[1] + noise * np.eye(len(y))
-            inverse = np.linalg.inv(kernel)
-            by = inverse @ y
-            likelihood = -len(y) * np.log(y @ by) - np.linalg.slogdet(kernel)[1]
-            if likelihood > best:
-                best, out[:, k] = likelihood, y - by / np.diag(inverse)
-    return out * spread + middle
 
 
 def measured(features, rows: np.ndarray) -> np.ndarray:
@@ -80,7 +54,7 @@ def main() -> None:
         features = measured(target, hits.audio)
         reference = reference_hit(features, recipe.reference, features[:, 0])
         wanted = features - features[reference]
-        error = np.abs(told(heard, wanted) - wanted).mean(axis=0)
+        error = np.abs(told(heard, wanted).left_out - wanted).mean(axis=0)
         found = error / np.abs(wanted).mean(axis=0)
         print(line(drum.name, "told", found), flush=True)
         for preset in arguments.reach:

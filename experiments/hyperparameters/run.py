@@ -1,12 +1,14 @@
-"""Which network: widths, layers, activations and learning rates, on validation hits.
+"""Which network: widths, layers and activations, on validation hits.
 
-Every shape is one group of models (drums x rates x seeds) that are trained together.
-Test hits are not looked at.
+Beside them the price of large weights (proximal, as usual) or the learning rate (adam,
+as published). Every shape is one group of models (drums x values x seeds) that are
+trained together. Test hits are not looked at.
 """
 
 import argparse
 import json
 import sys
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -21,7 +23,11 @@ from jaxsnare.train import fit_many, listen, saved_state
 RATE = 44_100
 SHAPES = ((), (16,), (32,), (64,), (32, 32), (64, 64, 64))
 ACTIVATIONS = "relu", "tanh", "silu"
-RATES = 2e-4, 5e-4, 2e-3, 5e-3
+SEARCHED = {
+    "proximal": ("decay", (3e-3, 1e-3, 3e-4, 1e-4, 3e-5)),
+    "adam": ("learning_rate", (2e-4, 5e-4, 2e-3, 5e-3)),
+}
+"""What is searched beside the shape, by optimiser."""
 
 
 def main() -> None:
@@ -29,10 +35,14 @@ def main() -> None:
     parser.add_argument("drums", nargs="+", type=Path, help="folders of hits")
     parser.add_argument("--out", type=Path, default=Path("hyperparameters.json"))
     parser.add_argument("--preset", default="808_snare_1")
-    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--optimiser", default="proximal", choices=list(SEARCHED))
+    parser.add_argument("--epochs", type=int, help="default: those of the optimiser")
     parser.add_argument("--seeds", type=int, default=1)
     arguments = parser.parse_args()
 
+    name, values = SEARCHED[arguments.optimiser]
+    recipe = Recipe.named("usual" if name == "decay" else "published")
+    recipe = replace(recipe, weights="balanced", epochs=arguments.epochs)
     synth = Snare808(sample_rate=RATE)
     preset = read_preset(arguments.preset, synth)
     heard = {folder.name: listen([folder], RATE) for folder in arguments.drums}
@@ -41,20 +51,11 @@ def main() -> None:
     for hidden, activation in product(SHAPES, ACTIVATIONS):
         if (hidden, activation) in made or (not hidden and activation != "relu"):
             continue  # a linear map has no activation
-        settings = list(product(heard, RATES, range(arguments.seeds)))
+        settings = list(product(heard, values, range(arguments.seeds)))
+        shaped = replace(recipe, hidden=hidden, activation=activation)
         jobs = [
-            Job(
-                heard[drum],
-                preset,
-                Recipe(
-                    hidden=hidden,
-                    activation=activation,
-                    learning_rate=rate,
-                    seed=seed,
-                    epochs=arguments.epochs,
-                ),
-            )
-            for drum, rate, seed in settings
+            Job(heard[drum], preset, replace(shaped, seed=seed, **{name: value}))
+            for drum, value, seed in settings
         ]
 
         def show(progress, hidden=hidden, activation=activation):
@@ -66,7 +67,7 @@ def main() -> None:
         trained = fit_many(jobs, synth, show, state)
         if trained[0].model.training["interrupted"]:
             sys.exit("\ninterrupted: the same command goes on from here")
-        for (drum, rate, seed), training in zip(settings, trained, strict=True):
+        for (drum, value, seed), training in zip(settings, trained, strict=True):
             best = training.model.training["best"]
             start = training.wanted[training.split.validation]
             balance = np.array(training.model.training["loss_weights"])
@@ -74,7 +75,7 @@ def main() -> None:
                 {
                     "hidden": hidden,
                     "activation": activation,
-                    "learning_rate": rate,
+                    name: value,
                     "drum": drum,
                     "seed": seed,
                     "loss": best["validation_loss"],
@@ -84,26 +85,26 @@ def main() -> None:
             )
         arguments.out.write_text(json.dumps(rows, indent=2) + "\n")
         saved_state(jobs, synth, state).remove()
-    print("\n" + table(rows))
+    print("\n" + table(rows, name))
 
 
-def table(rows: list[dict]) -> str:
+def table(rows: list[dict], name: str) -> str:
     """Markdown: validation loss over that of no modulation, mean over drums, seeds."""
-    rates = sorted({row["learning_rate"] for row in rows})
+    values = sorted({row[name] for row in rows})
     lines = [
-        f"| hidden | activation | {' | '.join(f'{rate:g}' for rate in rates)} |",
-        "|---" * (len(rates) + 2) + "|",
+        f"| hidden | activation | {' | '.join(f'{name} {v:g}' for v in values)} |",
+        "|---" * (len(values) + 2) + "|",
     ]
     for hidden, activation in dict.fromkeys(
         (tuple(row["hidden"]), row["activation"]) for row in rows
     ):
         cells = []
-        for rate in rates:
+        for value in values:
             chosen = [
                 row["loss"] / row["baseline"]
                 for row in rows
-                if (tuple(row["hidden"]), row["activation"], row["learning_rate"])
-                == (hidden, activation, rate)
+                if (tuple(row["hidden"]), row["activation"], row[name])
+                == (hidden, activation, value)
             ]
             cells.append(f"{np.mean(chosen):.3f}")
         shape = " x ".join(map(str, hidden)) or "linear"

@@ -5,7 +5,7 @@ Both are as published in "Real-time Timbre Remapping with Differentiable DSP"
 """
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -14,7 +14,10 @@ from jaxsnare.component import check_rate
 from jaxsnare.features import loudness, spectral, temporal
 from jaxsnare.features.cascade import Cascade
 
-__all__ = ["Cascade", "OnsetFeatures", "TargetFeatures"]
+__all__ = ["EARLY", "LATE", "Cascade", "OnsetFeatures", "TargetFeatures"]
+
+EARLY, LATE = (0, 2, 4, 6), (1, 3, 5)
+"""Which of the target features the beginning of a sound decides, and which the rest."""
 
 
 def _check(audio, what: str) -> None:
@@ -83,10 +86,31 @@ class TargetFeatures:
         _check(audio, "audio")
         return jnp.concatenate([self.cascade(audio), self.temporal(audio)[None]])
 
+    @property
+    def early_samples(self) -> int:
+        """Samples that the EARLY features depend on."""
+        return max(self._transient.samples, self._temporal_samples)
+
+    @property
+    def _transient(self) -> Cascade:
+        return replace(self.cascade, num_frames=self.cascade.num_frames[:1])
+
+    def early(self, audio: Float[Array, " time"]) -> Float[Array, "4"]:
+        """The EARLY features alone."""
+        return jnp.append(self._transient(audio), self.temporal(audio))
+
+    def late(self, audio: Float[Array, " time"]) -> Float[Array, "3"]:
+        """The LATE features alone."""
+        return self.cascade(audio)[jnp.asarray(LATE)]
+
+    @property
+    def _temporal_samples(self) -> int:
+        return int(0.125 * self.sample_rate)
+
     def temporal(self, audio: Float[Array, " time"]) -> Float[Array, ""]:
         """The temporal centroid."""
-        begin = audio[: int(0.125 * self.sample_rate)]
-        begin = jnp.pad(begin, (0, int(0.125 * self.sample_rate) - len(begin)))
+        begin = audio[: self._temporal_samples]
+        begin = jnp.pad(begin, (0, self._temporal_samples - len(begin)))
         return temporal.temporal_centroid(begin, self.sample_rate, scaling="schlauch")
 
 

@@ -1,0 +1,44 @@
+"""What onset features tell, against regression written out."""
+
+import numpy as np
+import pytest
+
+from jaxsnare import told as module
+from jaxsnare.told import told
+
+
+def test_it_is_gaussian_process_regression(monkeypatch):
+    """One kernel, each hit left out by solving without it."""
+    for name, size in (("LENGTHS", 0.7), ("LINEAR", 0.4), ("NOISE", 0.2)):
+        monkeypatch.setattr(module, name, (size,))
+    rng = np.random.default_rng(0)
+    inputs, wanted = rng.normal(size=(12, 3)), rng.normal(2.0, 3.0, (12, 2))
+    x = (inputs - inputs.mean(0)) / inputs.std(0)
+    y = (wanted - wanted.mean(0)) / wanted.std(0)
+    apart = ((x[:, None] - x[None]) ** 2).mean(-1)
+    kernel = np.exp(-apart / (2 * 0.7**2)) + 0.4 * x @ x.T / 3 + 0.1
+
+    def told_by(rows):
+        inner = kernel[np.ix_(rows, rows)] + 0.2 * np.eye(len(rows))
+        return kernel[:, rows] @ np.linalg.solve(inner, y[rows])
+
+    found = told(inputs, wanted)
+    known = told_by(np.arange(12)) * wanted.std(0) + wanted.mean(0)
+    np.testing.assert_allclose(found.known, known, rtol=1e-6)
+    alone = [told_by(np.delete(np.arange(12), i))[i] for i in range(12)]
+    alone = np.array(alone) * wanted.std(0) + wanted.mean(0)
+    np.testing.assert_allclose(found.left_out, alone, rtol=1e-6)
+
+
+def test_what_is_told_is_known_and_what_is_chance_is_not():
+    rng = np.random.default_rng(1)
+    inputs = rng.uniform(-1, 1, (60, 3))
+    law = 5 * np.stack([np.sin(2 * inputs[:, 0]), inputs[:, 1] ** 2], axis=1)
+    chance = rng.normal(size=(60, 1))
+    wanted = np.concatenate([law + rng.normal(size=law.shape), chance], axis=1)
+    known, left_out = told(inputs, wanted)
+    error = np.abs(known[:, :2] - law).mean(axis=0)
+    assert (error < 0.8 * np.abs(wanted[:, :2] - law).mean(axis=0)).all()
+    spread = np.abs(left_out[:, 2] - chance.mean()).mean()
+    assert spread < 0.3 * np.abs(chance - chance.mean()).mean()
+    assert known[:, :2].std() == pytest.approx(law.std(), rel=0.15)
