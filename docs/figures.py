@@ -1,22 +1,35 @@
-"""Makes the pictures of the documentation: python docs/figures.py"""
+"""Makes the pictures of the documentation: python docs/figures.py [NAME...]"""
 
+import importlib.util
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import chdir, contextmanager
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
+from PIL import Image
 
+from jaxsnare.audio import write_audio
+from jaxsnare.cli import main
 from jaxsnare.component import run_blocks
 from jaxsnare.detector import HitDetector
 from jaxsnare.drummer import groove
+from jaxsnare.model import Model
 from jaxsnare.onset import pre_roll_samples
 from jaxsnare.presets import load_preset, preset_names
+from jaxsnare.remapper import remap
 from jaxsnare.synths import SHIPPED, Snare808, find_synth, render
 
 RATE = 44_100
 WINDOW = 256
-IMAGES = Path(__file__).parent / "images"
+DOCS = Path(__file__).resolve().parent
+IMAGES = DOCS / "images"
 
 
 def one_stroke() -> None:
@@ -103,10 +116,113 @@ def drums() -> None:
             place.set_yticks([100, 1000, 10_000], ["100", "1k", "10k Hz"])
             place.tick_params(labelsize=7)
     figure.supxlabel("seconds", fontsize=8)
-    figure.savefig(IMAGES / "drums.png", dpi=72)
+    figure.savefig(IMAGES / "drums.png", dpi=56)
 
+
+def demo_report() -> None:
+    """The report of the demo."""
+    with elsewhere():
+        run("demo")
+        shrunk("jaxsnare-demo/report.png", "demo-report", 1260)
+
+
+def moves() -> None:
+    """What the parameters of the tutorial's cowbell move."""
+    page = (DOCS / "compose-a-synth.md").read_text("utf-8")
+    code = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0]
+    with elsewhere():
+        Path("cowbell.py").write_text(code, "utf-8")
+        run("check-synth", "cowbell.py:Cowbell", "--plot", "moves.png")
+        shrunk("moves.png", "moves", 1000)
+
+
+def onsets() -> None:
+    """What the detector makes of some bars of the groove."""
+    with elsewhere():
+        write_audio("practice.wav", groove(RATE).audio[: 5 * RATE], RATE)
+        run("onsets", "practice.wav", "--plot", "onsets.png")
+        shrunk("onsets.png", "onsets", 1200)
+
+
+def blocks() -> None:
+    """Time for a block of the whole chain, as the page on performance has it."""
+    page = (DOCS / "performance.md").read_text("utf-8")
+    rows = re.findall(r"^\| (\d+) \| (\d+) us \|", page, re.MULTILINE)
+    lengths, taken_us = np.array(rows, float).T
+    figure, axes = plt.subplots(figsize=(8, 2.2), layout="constrained")
+    places = np.arange(len(lengths))
+    axes.barh(places, lengths / 48_000 * 1e3, color="0.88", label="the block lasts")
+    axes.barh(places, taken_us / 1e3, label="the step takes")
+    axes.set_yticks(places, [f"{n:.0f} samples" for n in lengths])
+    axes.invert_yaxis()
+    axes.set_xlabel("ms")
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(IMAGES / "blocks.png", dpi=110)
+
+
+def music() -> None:
+    """A preset that follows the groove: what is heard, and hit by hit."""
+    study, model = load("experiments/musical/run.py"), taught()
+    drum = groove(RATE).audio
+    played = remap(model.remapper(), model.params(), drum)
+    with elsewhere():
+        pages = []
+        for name, sound, at in (
+            ("drum", drum, played.onsets),
+            ("synth", played.synth, played.triggers),
+        ):
+            figure = study.waveform_and_spectrogram(sound, at)
+            figure.axes[0].set_title(name, loc="left")
+            figure.savefig(f"{name}.png", dpi=100)
+            pages.append(np.asarray(Image.open(f"{name}.png")))
+        Image.fromarray(np.concatenate(pages)).save("both.png")
+        shrunk("both.png", "music", 900)
+        figure = study.trajectories(played, drum, model.remapper().latency)
+        figure.savefig("features.png", dpi=100)
+        shrunk("features.png", "trajectories", 1000)
+
+
+def taught() -> Model:
+    """The first preset of the page on music, as it is trained for its sounds."""
+    sounds = load("docs/sounds.py")
+    return sounds.taught(sounds.PRESETS[:1])[0]
+
+
+def load(name: str) -> Any:
+    """A script of the repository as a module."""
+    spec = importlib.util.spec_from_file_location(Path(name).stem, DOCS.parent / name)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@contextmanager
+def elsewhere() -> Iterator[None]:
+    """In a folder that is gone afterwards, so that names in pictures are short."""
+    with tempfile.TemporaryDirectory() as folder, chdir(folder):
+        yield
+
+
+def run(*words: str) -> None:
+    """A command, which must not fail."""
+    if status := main(list(words)):
+        sys.exit(status)
+
+
+def shrunk(path: str, name: str, width: int) -> None:
+    """A picture of a command as one of the documentation, small enough to ship."""
+    image = Image.open(path).convert("RGB")
+    height = round(image.height * width / image.width)
+    small = image.resize((width, height), Image.Resampling.LANCZOS)
+    small.quantize(64).save(IMAGES / f"{name}.png", optimize=True)
+
+
+FIGURES = one_stroke, law, drums, demo_report, moves, onsets, blocks, music
 
 if __name__ == "__main__":
-    one_stroke()
-    law()
-    drums()
+    for make in FIGURES:
+        if not sys.argv[1:] or make.__name__ in sys.argv[1:]:
+            make()

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from jaxsnare.model import Model
 
 RATE = 44_100
-EPOCHS = 20  # a minute's practice in half a minute, compiling included
+PRESETS = ("808_snare_1", "808_snare_2", "808_snare_3")
+EPOCHS = 20  # short: a site is built often
 EXCERPT_S = 10.0, 21.5  # of the groove: its last bars and the crescendo
 STROKES = ((0.2, "head"), (1.0, "head"), (0.8, "rim"), (0.8, "crossstick"))
 STROKE_S, PRESET_S, LEAD = 0.7, 0.8, 2000
@@ -43,25 +44,29 @@ def on_page_content(html: str, **_: Any) -> str:
 @cache  # while mkdocs serves, pages are built again and again
 def sounds() -> dict[str, bytes]:
     """All sounds as MP3, by name."""
-    return {name: mp3(audio) for name, audio in {**answers(taught()), **kit()}.items()}
+    models = taught()
+    found = {**answers(models[0]), **music(models), **kit()}
+    return {name: mp3(audio) for name, audio in found.items()}
 
 
-def taught() -> "Model":
-    """A model trained on the embedded drummer's minute."""
+def taught(presets: tuple[str, ...] = PRESETS) -> list["Model"]:
+    """A model for each of some presets, trained on the embedded drummer's minute."""
     from jaxsnare.audio import write_audio
     from jaxsnare.drummer import practice
+    from jaxsnare.lessons import Job
     from jaxsnare.presets import read_preset
     from jaxsnare.recipe import Recipe
     from jaxsnare.synths import Snare808
-    from jaxsnare.train import listen, train
+    from jaxsnare.train import fit_many, listen
 
     synth = Snare808(RATE)
     with tempfile.TemporaryDirectory() as folder:
         recording = Path(folder) / "practice.wav"
         write_audio(recording, practice(RATE).audio, RATE)
         hits = listen([recording], RATE)
-    preset = read_preset("808_snare_1", synth)
-    return train(hits, synth, preset, Recipe(epochs=EPOCHS)).model
+    recipe = Recipe(epochs=EPOCHS)
+    jobs = [Job(hits, read_preset(name, synth), recipe) for name in presets]
+    return [training.model for training in fit_many(jobs, synth)]
 
 
 def answers(model: "Model") -> dict[str, np.ndarray]:
@@ -83,6 +88,19 @@ def answers(model: "Model") -> dict[str, np.ndarray]:
         stroke[LEAD : LEAD + len(hit)] = hit
         pairs += [stroke, np.asarray(remap(remapper, model.params(), stroke).audio)]
     return {"drum": drum, **played, "strokes": np.concatenate(pairs)}
+
+
+def music(models: list["Model"]) -> dict[str, np.ndarray]:
+    """The whole groove, and what each preset makes of it: alone, and with the drum."""
+    from jaxsnare.drummer import groove
+    from jaxsnare.remapper import remap
+
+    drum = groove(RATE).audio
+    found = {"groove": drum}
+    for name, model in zip(PRESETS, models, strict=True):
+        played = remap(model.remapper(), model.params(mix=0.5), drum)
+        found |= {f"{name}_synth": played.synth, f"{name}_mix": played.audio}
+    return found
 
 
 def kit() -> dict[str, np.ndarray]:

@@ -3,7 +3,6 @@
 import io
 import os
 import re
-import secrets
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ import soxr
 from numpy.typing import ArrayLike, NDArray
 
 from jaxsnare.component import MAX_RATE_HZ, MIN_RATE_HZ, check_rate
+from jaxsnare.files import write_whole
 
 """Sample rates that are allowed, of files and of models."""
 
@@ -216,7 +216,7 @@ def write_audio(
             f"{path}: {kind} {subtype} cannot hold {channels} channels at "
             f"{sample_rate} Hz ({error})"
         ) from error
-    _write_whole(path, data)
+    write_whole(path, data)
     return clipped
 
 
@@ -250,15 +250,3 @@ def _encoded(audio: NDArray, sample_rate: int, kind: str, subtype: str) -> memor
         for start in range(0, len(audio), _BLOCK):
             f.write(audio[start : start + _BLOCK])
     return data.getbuffer()
-
-
-def _write_whole(path: Path, data: memoryview) -> None:
-    """Beside the file first, then in its place: no reader ever sees a part of it."""
-    part = path.with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        part.write_bytes(data)
-        os.replace(part, path)
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be written: {error.strerror}") from error
-    finally:
-        part.unlink(missing_ok=True)

@@ -1,9 +1,8 @@
 """Models for other programs: TorchScript for the TorchDrum plugin, and StableHLO."""
 
 import argparse
+import io
 import json
-import os
-import secrets
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -15,26 +14,18 @@ import jax
 import jax.export
 import numpy as np
 
+from jaxsnare.features import OnsetFeatures
+from jaxsnare.files import write_whole
 from jaxsnare.live.engine import FACTS, Engine
 from jaxsnare.model import Model
+from jaxsnare.synths import Snare808
 from jaxsnare.terminal import Answer, check_file
 
 SUFFIXES = {"torchscript": ".pt", "stablehlo": ".npz"}
 """Of the files, by format."""
 
-PLUGIN_FEATURES, PLUGIN_PARAMETERS = 3, 14
-
-
-def _whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let a file be written, and put it in its place once it is whole."""
-    part = path.with_name(f".{secrets.token_hex(8)}{path.suffix}")
-    try:
-        write(part)
-        os.replace(part, path)
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be written: {error.strerror}") from None
-    finally:
-        part.unlink(missing_ok=True)
+PLUGIN_WINDOW = 256
+"""Samples of which the plugin measures its onset features."""
 
 
 def save_torchscript(model: Model, path: str | Path) -> None:
@@ -46,14 +37,20 @@ def save_torchscript(model: Model, path: str | Path) -> None:
     the first look of a model that looks twice: the plugin knows no second.
 
     Raises ValueError for a model that the plugin does not know (it plays Snare808,
-    from three onset features) and where PyTorch is not installed.
+    from the onset features of 256 samples), for a path that cannot be written, and
+    where PyTorch is not installed.
     """
-    shape = len(model.features.names), len(model.specs)
-    if shape != (PLUGIN_FEATURES, PLUGIN_PARAMETERS):
+    if model.specs.names != Snare808(model.sample_rate).specs.names:
         raise ValueError(
-            f"the plugin plays {PLUGIN_PARAMETERS} parameters from {PLUGIN_FEATURES} "
-            f"onset features; this model of {type(model.synth).__name__} has "
-            f"{shape[1]} from {shape[0]}"
+            "the plugin plays Snare808 and knows no other parameters; this model is of "
+            f"{type(model.synth).__name__}"
+        )
+    heard = model.features
+    known = OnsetFeatures(heard.sample_rate, PLUGIN_WINDOW)
+    if (heard.window, heard.names) != (known.window, known.names):
+        raise ValueError(
+            f"the plugin measures {', '.join(known.names)} of {known.window} samples; "
+            f"this model was trained on {', '.join(heard.names)} of {heard.window}"
         )
     try:
         import torch  # pyright: ignore[reportMissingImports]
@@ -64,10 +61,12 @@ def save_torchscript(model: Model, path: str | Path) -> None:
         ) from None
     from jaxsnare.torchdrum import plugin_mapping
 
+    file = io.BytesIO()
     with warnings.catch_warnings():  # deprecated, but what the plugin reads
-        warnings.simplefilter("ignore", FutureWarning)
-        script = torch.jit.script(plugin_mapping(model))
-    _whole(Path(path), lambda part: script.save(str(part)))
+        for category in (FutureWarning, DeprecationWarning):
+            warnings.simplefilter("ignore", category)
+        torch.jit.save(torch.jit.script(plugin_mapping(model)), file)
+    write_whole(Path(path), file.getbuffer())
 
 
 def save_stablehlo(model: Model, path: str | Path, block: int = 64) -> None:
@@ -103,7 +102,9 @@ def save_stablehlo(model: Model, path: str | Path, block: int = 64) -> None:
         **{name: np.frombuffer(text, np.uint8) for name, text in texts.items()},
         **{f"state_{k}": np.asarray(v) for k, v in enumerate(engine.start)},
     }
-    _whole(Path(path), lambda part: np.savez(part, allow_pickle=False, **arrays))
+    file = io.BytesIO()
+    np.savez(file, allow_pickle=False, **arrays)
+    write_whole(Path(path), file.getbuffer())
 
 
 class Exported(NamedTuple):

@@ -1,10 +1,11 @@
 """One picture of a training run that a musician can read."""
 
-import os
+import io
 from pathlib import Path
 
 import numpy as np
 
+from jaxsnare.files import write_whole
 from jaxsnare.terminal import signed
 
 SIZE_INCHES = (14.0, 14.0)
@@ -65,7 +66,7 @@ def save_report(
     ...         feature_units=["ms"], target=[[2.0]], achieved=[[1.5]],
     ...         baseline_error=[2.0], test_error=[0.5], loudness=[-20.0],
     ...         modulation=[[0.3]], parameter_names=["osc1.freq"], title="One hit")
-    ...     os.listdir(folder)
+    ...     [path.name for path in Path(folder).iterdir()]
     ['report.png']
     """
     from matplotlib.figure import Figure
@@ -114,7 +115,9 @@ def save_report(
             f"{x:.2g} {feature_units[i]}".strip()
             for x in (test_error[i], baseline_error[i])
         )
-        _caption(axes, name, f"error {error}, preset alone {baseline}: {share:.0f} %")
+        _caption(
+            axes, name, f"error {error}: {share:.0f} %\nof preset alone, {baseline}"
+        )
     _draw_shares(
         middle.add_subplot(grid[divmod(features, _COLUMNS)]),
         names,
@@ -278,13 +281,9 @@ def save_match(path, *, sounds, sample_rate, title) -> None:
 
 
 def _save(figure, path) -> None:
-    path = Path(path)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        figure.savefig(unfinished, format="png", dpi=DPI)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=DPI)
+    write_whole(Path(path), picture.getbuffer())
 
 
 def _array(name, value, shape, *, empty=False) -> np.ndarray:
@@ -320,7 +319,7 @@ def _head(part, words: str) -> None:
 
 
 def _caption(axes, title: str, detail: str) -> None:
-    axes.set_title(title, size=12, pad=20)
+    axes.set_title(title, size=12, pad=9 + 13 * len(detail.splitlines()))
     axes.text(0.5, 1.03, detail, size=10, ha="center", transform=axes.transAxes)
 
 

@@ -8,7 +8,6 @@ and JSON, nothing that could run when it is read.
 import hashlib
 import io
 import json
-import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,8 @@ from zipfile import BadZipFile
 
 import jax
 import numpy as np
+
+from jaxsnare.files import PARTS, write_whole
 
 MAGIC = b"jaxsnare state 1 "
 SLOTS = ("0", "1")
@@ -58,17 +59,9 @@ class Saved:
         np.savez(buffer, allow_pickle=False, **arrays)
         body = buffer.getvalue()
         path = self._paths(self.stage)[step % 2]
-        new = path.with_suffix(f".{os.getpid()}.new")
-        try:
+        with suppress(OSError):  # a folder that is missing is told below
             self.folder.mkdir(exist_ok=True)
-            new.write_bytes(MAGIC + hashlib.sha256(body).digest() + body)
-            os.replace(new, path)
-        except OSError as error:
-            with suppress(OSError):
-                new.unlink(missing_ok=True)
-            raise ValueError(
-                f"cannot write training state {self.folder}: {error.strerror}"
-            ) from None
+        write_whole(path, MAGIC + hashlib.sha256(body).digest() + body)
 
     def load(self, like: Any) -> Any:
         """The newest undamaged state, in the structure of `like`; None without one.
@@ -118,8 +111,8 @@ class Saved:
         for stage in STAGES:
             for path in self._paths(stage):
                 path.unlink(missing_ok=True)
-        for new in self.folder.glob("*.new"):
-            new.unlink(missing_ok=True)
+        for part in self.folder.glob(PARTS):
+            part.unlink(missing_ok=True)
         if self.folder.is_dir() and not any(self.folder.iterdir()):
             self.folder.rmdir()
 

@@ -13,6 +13,10 @@ ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "silu": nn.SiLU}
 class PluginMapping(nn.Module):
     """Normalised onset features [1, 3] to modulation and preset [2, 14]."""
 
+    centre: Tensor
+    damping: Tensor
+    preset: Tensor
+
     def __init__(
         self, network: nn.Module, centre: Tensor, damping: Tensor, preset: Tensor
     ) -> None:

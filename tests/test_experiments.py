@@ -2,11 +2,18 @@
 
 import argparse
 import json
+import re
+import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
+import soundfile
+
+from jaxsnare.drummer import practice
 
 PATH = Path(__file__).parents[1] / "experiments" / "paper" / "run.py"
 
@@ -96,3 +103,60 @@ def test_the_recipe_is_the_published_one(paper, arguments):
     recipe = asdict(paper.recipe_of(arguments, run))
     assert (recipe["weights"], recipe["reference"]) == ("none", "median_loudness")
     assert (recipe["mapping"], recipe["window"], recipe["epochs"]) == ("linear", 256, 3)
+
+
+@pytest.mark.slow
+def test_the_music_is_pages_that_need_nothing_else(
+    script, tmp_path, monkeypatch, capsys
+):
+    """One preset, an epoch, and a performance at another rate."""
+    music = script("experiments/musical/run.py")
+    monkeypatch.setattr(music, "PRESETS", music.PRESETS[:1])
+    monkeypatch.setattr(music, "STROKES", 10)
+    monkeypatch.setattr(music, "LEVELS_DB", (0.0, -24.0))
+    monkeypatch.setattr(music, "practice", partial(practice, seconds=12))
+    soundfile.write(tmp_path / "song.wav", practice(48_000, seconds=4).audio, 48_000)
+    monkeypatch.chdir(tmp_path)
+    asked = ["run.py", "--performance", "song.wav", "--out", "out", "--epochs", "1"]
+    monkeypatch.setattr(sys, "argv", asked)
+    with jax.numpy_dtype_promotion("standard"):
+        music.main()
+    assert "look at song.html, missed-hits.html in out" in capsys.readouterr().out
+    players = {"song": 3, "missed-hits": 2 * (1 + 6)}  # drum, synth and both; 6 ways
+    pictures = {"song": 3, "missed-hits": 2}
+    for name in players:
+        page = (tmp_path / "out" / f"{name}.html").read_text("utf-8")
+        assert page.count("<audio") == players[name]
+        assert page.count("<figcaption>") == page.count("<img") == pictures[name]
+        sources = re.findall(r'(?:src|href)="(.{9})', page)
+        assert len(sources) == players[name] + pictures[name]
+        assert all(source.startswith("data:") for source in sources)
+    rows = json.loads((tmp_path / "out" / "missed-hits.json").read_text())
+    assert {key.split(" | ")[0] for key in rows} == {"head", "rim"}
+    table = (tmp_path / "out" / "missed-hits.md").read_text().splitlines()
+    assert len(table) == 2 + len(rows)
+    assert table[2].startswith("| head, published, 0 dB | ")
+    wanted = "strokes", "answered", "range_in_db", "range_out_db", "slope"
+    assert all(tuple(row) == wanted for row in rows.values())
+    whole = rows["head | 808_snare_1 | ours | 0 dB"]
+    quiet = rows["head | 808_snare_1 | ours | -24 dB"]
+    assert whole["answered"] == quiet["answered"] == whole["strokes"] == 10
+    # the mapping makes up for the level: only what is missed differs
+    assert quiet["range_out_db"] == pytest.approx(whole["range_out_db"], abs=0.2)
+    audio = soundfile.info(tmp_path / "out" / "song-808_snare_1-mix.flac")
+    assert audio.samplerate == music.RATE
+
+
+def test_the_music_of_models_that_are_not_there_is_one_line(
+    script, tmp_path, monkeypatch
+):
+    music = script("experiments/musical/run.py")
+    for asked, said in (
+        (["--models", "nowhere"], r"nowhere.808_snare_1: no such folder"),
+        (["--performance", "nothing.wav"], r"nothing\.wav: no such file"),
+    ):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(music, "STROKES", 1)
+        monkeypatch.setattr(sys, "argv", ["run.py", *asked])
+        with pytest.raises(SystemExit, match=said):
+            music.main()

@@ -4,7 +4,6 @@ import json
 import sys
 import warnings
 from dataclasses import replace
-from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -13,8 +12,10 @@ import pytest
 from jaxsnare.cli import main
 from jaxsnare.drummer import practice
 from jaxsnare.export import load_stablehlo, save_stablehlo, save_torchscript
+from jaxsnare.features import OnsetFeatures
 from jaxsnare.live.engine import Engine
 from jaxsnare.mapping import map_features
+from jaxsnare.synths import Kick808
 
 
 @pytest.mark.parametrize(
@@ -23,8 +24,8 @@ from jaxsnare.mapping import map_features
 )
 def test_torchscript_maps_as_the_model_does(random_model, tmp_path, hidden, activation):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-    # loading is deprecated as saving is
-    warnings.filterwarnings("ignore", category=FutureWarning)
+    for category in (FutureWarning, DeprecationWarning):  # of loading, as of saving
+        warnings.filterwarnings("ignore", category=category)
     model = random_model(hidden=hidden, init_std=2.0)
     model = replace(model, mapping=replace(model.mapping, activation=activation))
     save_torchscript(model, tmp_path / "model.pt")
@@ -37,13 +38,16 @@ def test_torchscript_maps_as_the_model_does(random_model, tmp_path, hidden, acti
         np.testing.assert_allclose(got[0], np.clip(wanted.modulation, -1, 1), atol=1e-5)
         np.testing.assert_allclose(got[1], params.preset, atol=1e-6)
         assert np.abs(got[0]).max() > 0.5
+    with pytest.raises(ValueError, match="cannot be written"):
+        save_torchscript(model, tmp_path / "no" / "model.pt")
 
 
 @pytest.mark.slow
 def test_stablehlo_plays_as_the_engine_does(random_model, tmp_path):
     model = random_model(second_look=1024)
-    save_stablehlo(model, tmp_path / "step.npz", block=64)
-    exported = load_stablehlo(tmp_path / "step.npz")
+    save_stablehlo(model, tmp_path / "step", block=64)  # a name is as it is given
+    assert [path.name for path in tmp_path.iterdir()] == ["step"]
+    exported = load_stablehlo(tmp_path / "step")
     assert exported.record["sample_rate"] == 48_000
     engine = Engine(model.remapper(), model.params(sensitivity=0.5), 64)
     params, state = exported.params.copy(), exported.state
@@ -91,7 +95,11 @@ def test_the_command_writes_one_file_or_none(
 
 def test_the_plugin_plays_only_the_snare(random_model, tmp_path):
     model = random_model()
-    others = model.features.names[:2]
-    smaller = replace(model, features=SimpleNamespace(names=others))
-    with pytest.raises(ValueError, match="has 14 from 2"):
-        save_torchscript(smaller, tmp_path / "model.pt")
+    kick = Kick808(48_000)
+    other = replace(model, synth=kick, specs=kick.specs)
+    with pytest.raises(ValueError, match=r"plays Snare808 .* this model is of Kick808"):
+        save_torchscript(other, tmp_path / "model.pt")
+    longer = replace(model, features=OnsetFeatures(48_000, 512))
+    with pytest.raises(ValueError, match=r"of 256 samples; .* RMS, SC, SF of 512"):
+        save_torchscript(longer, tmp_path / "model.pt")
+    assert list(tmp_path.iterdir()) == []

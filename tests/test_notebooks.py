@@ -4,11 +4,10 @@ from pathlib import Path
 
 import pytest
 
-# As short as it can be; the notebook has what is worth hearing.
+# Training as short as it can be; all else runs as it is.
 SHORT = {
     "practice(RATE)": "practice(RATE, seconds=12)",
     "epochs=15": "epochs=1",
-    "range(80)": "range(2)",
 }
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "docs" / "notebooks").glob("*.ipynb"))
 
@@ -34,6 +33,4 @@ def test_a_notebook_runs_and_shows_what_it_made(path, tmp_path):
     ).execute()
     shown = [out for cell in notebook.cells for out in cell.get("outputs", [])]
     assert any("text/html" in out.get("data", {}) for out in shown)  # to hear
-    assert any("image/png" in out.get("data", {}) for out in shown) or (
-        path.stem == "compose-a-synth"
-    )
+    assert any("image/png" in out.get("data", {}) for out in shown)

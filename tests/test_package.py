@@ -4,14 +4,19 @@ import doctest
 import importlib
 import json
 import pkgutil
+import re
 import subprocess
 import sys
+import tomllib
+from importlib import resources
+from pathlib import Path
 
 import pytest
 
 import jaxsnare
 from jaxsnare.synths import SHIPPED
 
+ROOT = Path(__file__).parents[1]
 MODULES = sorted(
     module.name
     for module in pkgutil.walk_packages(jaxsnare.__path__, "jaxsnare.")
@@ -53,3 +58,18 @@ print(json.dumps({"loaded": loaded, "changed": changed}))
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert json.loads(done.stdout) == {"loaded": [], "changed": []}
+
+
+def test_the_version_is_the_same_wherever_it_is_told():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert jaxsnare.__version__ == project["version"]
+    for page, line in (("CITATION.cff", "version: "), ("CHANGELOG.md", "## ")):
+        told = re.search(
+            f"^{line}(.*)$", (ROOT / page).read_text("utf-8"), re.MULTILINE
+        )
+        assert told, page
+        assert told[1] == project["version"]  # in the changelog the newest is on top
+
+
+def test_types_are_shipped():
+    assert (resources.files("jaxsnare") / "py.typed").is_file()

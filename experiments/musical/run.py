@@ -7,8 +7,9 @@
 For each performance a page (one file, nothing else needed) with the drum, each synth
 alone and together with the drum; waveform and spectrogram with the onsets marked; and
 how the features of drum and synth go along. A last page shows which strokes of two
-crescendos, on the head and on the rim, the published detector and ours miss, and the
-dynamic range that goes in and comes out.
+crescendos, on the head and on the rim, the published detector and ours miss at several
+input levels, and the dynamic range that goes in and comes out; with a second model for
+each preset, too, that was trained on other strokes of the rim, and a choice of both.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import html
 import io
 import json
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -29,9 +31,12 @@ import soundfile
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jaxsnare.audio import read_audio_native, write_audio
+from jaxsnare.audio import read_audio, write_audio
+from jaxsnare.choose import choose_models
+from jaxsnare.data import Hits
 from jaxsnare.drummer import SnareDrum, groove, practice
-from jaxsnare.features import TargetFeatures
+from jaxsnare.features import OnsetFeatures, TargetFeatures
+from jaxsnare.features.normalise import Normaliser
 from jaxsnare.lessons import Job
 from jaxsnare.model import Model
 from jaxsnare.onset import ONSET_SPECS
@@ -44,18 +49,26 @@ from jaxsnare.train import fit_many, listen
 
 RATE = 44_100
 PRESETS = ("808_snare_1", "808_snare_2", "808_snare_3")
-SHOWN = ("SPL_T", "SC_T", "SF_T", "TC")
+UNITS = {"LKFS": "dB", "dB": "dB", "kazazis": "as heard", "schlauch": "as heard"}
 FOLLOW = 0.2
-HEARD_S = 0.02
+EARLY_S, HEARD_S = 0.002, 0.02
+LEVELS_DB = 0.0, -12.0, -24.0
 STROKES, APART_S, ROOM_DBFS = 24, 0.6, -75.0
 BLACK, BLUE, VERMILLION = "#222222", "#0072B2", "#D55E00"
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto;
   padding: 0 1rem; color: #222; background: #fff }
-img, audio { width: 100% } table { border-collapse: collapse }
+img, audio { width: 100% } figure { margin: 1rem 0 } table { border-collapse: collapse }
 td, th { padding: .2rem .8rem; text-align: right; border-bottom: 1px solid #ddd }
 """
+
+
+class Struck(NamedTuple):
+    """Strokes on one place of the drum: every second is played, the others learned."""
+
+    played: list[np.ndarray]
+    learned: list[np.ndarray]
 
 
 class Piece(NamedTuple):
@@ -90,7 +103,10 @@ class Page:
         figure.savefig(buffer, format="png", dpi=100)
         data = base64.b64encode(buffer.getvalue()).decode()
         about = html.escape(words)
-        self.parts.append(f'<img alt="{about}" src="data:image/png;base64,{data}">')
+        self.parts.append(
+            f'<figure><img alt="{about}" src="data:image/png;base64,{data}">'
+            f"<figcaption>{about}</figcaption></figure>"
+        )
 
     def table(self, rows: Sequence[Sequence[str]]) -> None:
         def row(cells: Sequence[str], tag: str) -> str:
@@ -121,28 +137,21 @@ def crescendo(name: str, hits: Sequence[np.ndarray]) -> Piece:
     return Piece(name, audio.astype(np.float32), at)
 
 
-def strokes(kind: str, position: float) -> list[np.ndarray]:
-    """As soft as the embedded drum can be played to as loud, one place."""
-    rng, drum = np.random.default_rng(0), SnareDrum(RATE)
-    velocities = np.linspace(0, 1, STROKES)
-    return [drum.strike(v, position, kind, seed=rng) for v in velocities]
+def struck(paths: list[Path], kind: str, position: float) -> Struck:
+    """Single hits, softest first: those of files, or of the embedded drum."""
+    if paths:
+        hits = [from_stroke(read_audio(path, RATE)) for path in paths]
+        hits.sort(key=lambda hit: float(loudness(hit, np.zeros(1, int))[0]))
+    else:
+        rng, drum = np.random.default_rng(0), SnareDrum(RATE)
+        velocities = np.linspace(0, 1, 2 * STROKES)
+        hits = [drum.strike(v, position, kind, seed=rng) for v in velocities]
+    return Struck(hits[::2], hits[1::2])
 
 
-def recorded(paths: list[Path]) -> list[np.ndarray]:
-    """Single hits, each from its stroke on, from the softest to the loudest."""
-    hits = []
-    for path in paths:
-        audio = at_rate(path)
-        loud = np.flatnonzero(np.abs(audio) >= 0.05 * np.abs(audio).max())
-        hits.append(audio[loud[0] :])
-    return sorted(hits, key=lambda hit: float(loudness(hit, np.zeros(1, int))[0]))
-
-
-def at_rate(path: Path) -> np.ndarray:
-    audio, rate = read_audio_native(path)
-    if rate != RATE:
-        raise SystemExit(f"{path}: is at {rate} Hz; wanted: {RATE} Hz")
-    return audio
+def from_stroke(audio: np.ndarray) -> np.ndarray:
+    loud = np.flatnonzero(np.abs(audio) >= 0.05 * np.abs(audio).max())
+    return audio[loud[0] :]
 
 
 def waveform_and_spectrogram(audio: np.ndarray, onsets: np.ndarray) -> Figure:
@@ -157,6 +166,7 @@ def waveform_and_spectrogram(audio: np.ndarray, onsets: np.ndarray) -> Figure:
     spectrum.set_ylabel("Hz")
     spectrum.set_xlabel("s")
     marks(wave, onsets)
+    spectrum.vlines(onsets / RATE, 0.92 * RATE / 2, RATE / 2, color="white", lw=0.8)
     bare(wave, spectrum)
     return figure
 
@@ -189,19 +199,20 @@ def _features(target: TargetFeatures, sounds: jax.Array) -> jax.Array:
 
 def trajectories(played: Remapped, drum: np.ndarray, latency: int) -> Figure:
     """Features of every hit of the drum and of its answer, each from its own mean."""
-    names, units = TargetFeatures(RATE).names, TargetFeatures(RATE).units
+    target = TargetFeatures(RATE)
     of_drum = measured(drum, np.maximum(played.triggers - latency, 0))
     of_synth = measured(played.synth, played.triggers)
-    figure = Figure(figsize=(11, 6), layout="constrained")
-    for axes, name in zip(figure.subplots(len(SHOWN), sharex=True), SHOWN, strict=True):
-        k = names.index(name)
-        at = played.triggers / RATE
+    figure = Figure(figsize=(11, 10), layout="constrained")
+    panels = figure.subplots(len(target.names), sharex=True)
+    at = played.triggers / RATE
+    for k, (axes, name) in enumerate(zip(panels, target.names, strict=True)):
         drum_line = of_drum[:, k] - of_drum[:, k].mean()
         synth_line = of_synth[:, k] - of_synth[:, k].mean()
         axes.plot(at, drum_line, "o-", ms=3, lw=0.8, color=BLACK, label="drum")
         axes.plot(at, synth_line, "o-", ms=3, lw=0.8, color=VERMILLION, label="synth")
         same = np.corrcoef(drum_line, synth_line)[0, 1] if len(at) > 2 else np.nan
-        axes.set_ylabel(f"{FULL_NAMES[name]}\n{units[k]}", size=8)
+        words = FULL_NAMES[name].replace(" ", "\n", 1)
+        axes.set_ylabel(f"{words}\n({UNITS[target.units[k]]})", size=8)
         axes.set_title(f"correlation {same:.2f}", size=8, loc="right")
         bare(axes)
     above = {"loc": "lower left", "bbox_to_anchor": (0, 0.95)}
@@ -216,20 +227,18 @@ def show(piece: Piece, models: dict[str, Model], out: Path) -> None:
     page.sound("the drum", piece.audio)
     for preset, model in models.items():
         remapper = model.remapper()
-        played = remap(remapper, model.params(), piece.audio)
+        played = remap(remapper, model.params(mix=0.5), piece.audio)
         if preset == PRESETS[0]:
             figure = waveform_and_spectrogram(piece.audio, played.onsets)
             page.picture(figure, "the drum: waveform and spectrogram, hits marked")
-        mixed = remap(remapper, model.params(mix=0.5), piece.audio)
         page.words(preset, "h2")
-        page.sound("synth alone", played.audio)
-        page.sound("synth and drum", mixed.audio)
-        latency = remapper.latency
-        figure = waveform_and_spectrogram(played.audio, played.triggers)
+        page.sound("synth alone", played.synth)
+        page.sound("synth and drum", played.audio)
+        figure = waveform_and_spectrogram(played.synth, played.triggers)
         page.picture(figure, f"{preset}: waveform and spectrogram, voices marked")
-        figure = trajectories(played, piece.audio, latency)
+        figure = trajectories(played, piece.audio, remapper.latency)
         page.picture(figure, f"{preset}: features of drum and synth, hit by hit")
-        for what, sound in (("synth", played.audio), ("mix", mixed.audio)):
+        for what, sound in (("synth", played.synth), ("mix", played.audio)):
             name = f"{piece.name}-{preset}-{what}.flac".replace(" ", "-")
             write_audio(out / name, sound, RATE, overwrite=True)
     page.save(out / f"{piece.name.replace(' ', '-')}.html")
@@ -262,71 +271,110 @@ class Answers(NamedTuple):
         }
 
 
-def answers(model: Model, piece: Piece) -> Answers:
+def answers(model: Model, piece: Piece, level_db: float = 0.0) -> Answers:
+    """A crescendo, heard at another level by a mapping that makes up for it."""
     assert piece.strokes is not None
+    model = at_level(model, level_db)
     remapper = model.remapper()
-    played = remap(remapper, model.params(), piece.audio)
-    late = played.onsets[None, :] - piece.strokes[:, None]
-    answered = np.any((late >= -0.002 * RATE) & (late <= HEARD_S * RATE), axis=1)
+    heard = (10 ** (level_db / 20) * piece.audio).astype(np.float32)
+    played = remap(remapper, model.params(), heard)
+    due = piece.strokes + remapper.latency
+    first = np.searchsorted(played.triggers, due - round(EARLY_S * RATE))
+    starts = np.append(played.triggers, len(heard) + RATE)[first]
+    answered = starts <= due + HEARD_S * RATE
     into = loudness(piece.audio, piece.strokes)
-    out = loudness(played.synth, piece.strokes + remapper.latency)
+    out = loudness(played.synth, np.where(answered, starts, due))
     return Answers(played, answered, into, out)
 
 
-def ways(model: Model) -> dict[str, Model]:
-    """A model with the published detector, as it is, and with more dynamics."""
-    follow = model.play | {"loudness_follow": FOLLOW}
-    return {
-        "published": replace(model, onset=dict(ONSET_SPECS.defaults)),
-        "ours": model,
-        f"ours, loudness_follow {FOLLOW}": replace(model, play=follow),
-    }
+def at_level(model: Model, level_db: float) -> Model:
+    """As if trained with the microphone at that level.
+
+    `jaxsnare calibrate` sets a trim, which detector and mapping hear alike, and every
+    level is the same. Here only the mapping is calibrated: the detector hears the
+    level as it comes.
+    """
+    names = OnsetFeatures(RATE).names
+    moved = level_db * (np.arange(len(model.features.names)) == names.index("RMS"))
+    ranges = [side + moved.astype(np.float32) for side in model.normaliser]
+    return replace(model, normaliser=Normaliser(*ranges))
+
+
+PUBLISHED, OURS = "published", "ours"
+TURNS = "ours, a model for the head and one for the rim"
+
+
+def ways(model: Model, both: Model) -> dict[tuple[str, float], Model]:
+    """What plays, by detector and level in dB."""
+    published = replace(model, onset=dict(ONSET_SPECS.defaults))
+    follow = replace(model, play=model.play | {"loudness_follow": FOLLOW})
+    found = {(PUBLISHED, level): published for level in LEVELS_DB}
+    found |= {(OURS, level): model for level in LEVELS_DB}
+    found[f"{OURS}, loudness_follow {FOLLOW}", 0.0] = follow
+    found[TURNS, 0.0] = both
+    return found
 
 
 def missed_hits(
-    pieces: list[Piece], models: dict[str, Model], rim: dict[str, Model], out: Path
+    pieces: list[Piece], models: dict[str, Model], both: dict[str, Model], out: Path
 ) -> dict:
     """The page of what is missed: by the published detector and by ours."""
     page = Page("Missed hits")
     page.words(
-        "Crescendos, as soft to as loud as the drum was played. Blue: strokes that are "
-        "answered. Orange: strokes that are missed."
+        "Crescendos, as soft to as loud as the drum was played, at the level of the "
+        "training and at lower ones. Blue: strokes that are answered. Orange: strokes "
+        "that are missed. At each level the mapping is the same, calibrated to it; the "
+        "detector is not."
     )
     found: dict[str, dict] = {}
+    head = ["crescendo", "preset", "detector", "level", "answered", "in", "out"]
+    rows = [[*head, "slope"]]
     for piece in pieces:
         page.words(piece.name, "h2")
         page.sound("the drum", piece.audio)
         for preset, model in models.items():
-            heard = {n: answers(way, piece) for n, way in ways(model).items()}
-            if piece.name == "rim" and rim:
-                heard["ours, a model for the rim"] = answers(rim[preset], piece)
-            for name, got in heard.items():
-                found[f"{piece.name} | {preset} | {name}"] = got.row()
+            heard = {}
+            for (name, level), way in ways(model, both[preset]).items():
+                got = heard[f"{name}, {level:g} dB"] = answers(way, piece, level)
+                row = got.row()
+                words = [piece.name, preset, name, f"{level:g} dB"]
+                found[" | ".join(words)] = row
+                share = f"{row['answered']} of {row['strokes']}"
+                ranges = (f"{row[f'range_{end}_db']:.1f} dB" for end in ("in", "out"))
+                rows.append([*words, share, *ranges, f"{row['slope']:.2f}"])
             if preset == PRESETS[0]:
                 for name, got in heard.items():
                     page.sound(f"{name}: the synth, {preset}", got.played.audio)
                 words = f"{piece.name}: strokes that are answered and missed, {preset}"
                 page.picture(drawn(piece, heard), words)
-    head = ["crescendo", "preset", "detector", "answered", "in", "out", "slope"]
-    rows = [head]
-    for name, row in found.items():
-        ranges = (f"{row[f'range_{way}_db']:.1f} dB" for way in ("in", "out"))
-        share = f"{row['answered']} of {row['strokes']}"
-        rows.append([*name.split(" | "), share, *ranges, f"{row['slope']:.2f}"])
     page.words("Dynamic range, from the softest to the loudest stroke answered", "h2")
     page.table(rows)
     page.save(out / "missed-hits.html")
-    rows.insert(1, ["---"] * len(head))
-    text = "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    text = summary(found)
     (out / "missed-hits.md").write_text(text)
     print(text)
     return found
 
 
+def summary(found: dict[str, dict]) -> str:
+    """Markdown: a row for each crescendo, detector and level; presets as columns."""
+    head = ["", "answered", "in", *(f"{preset}: out, slope" for preset in PRESETS)]
+    rows = [head, ["---"] * len(head)]
+    for key, first in found.items():
+        place, preset, *way = key.split(" | ")
+        if preset == PRESETS[0]:
+            same = (found[" | ".join([place, other, *way])] for other in PRESETS)
+            cells = (f"{r['range_out_db']:.1f} dB, {r['slope']:.2f}" for r in same)
+            heard = f"{first['answered']} of {first['strokes']}"
+            into = f"{first['range_in_db']:.1f} dB"
+            rows.append([", ".join([place, *way]), heard, into, *cells])
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
 def drawn(piece: Piece, heard: dict[str, Answers]) -> Figure:
     """The crescendo with its strokes marked, and level out over level in."""
     assert piece.strokes is not None
-    figure = Figure(figsize=(11, 7), layout="constrained")
+    figure = Figure(figsize=(11, 1.7 * len(heard)), layout="constrained")
     plots = figure.subplots(len(heard), 2, width_ratios=(3, 1), sharex="col")
     seconds = np.arange(len(piece.audio))[::8] / RATE
     for (wave, ranges), (name, got) in zip(plots, heard.items(), strict=True):
@@ -347,7 +395,7 @@ def pieces_of(paths: list[Path]) -> Iterator[Piece]:
     if not paths:
         yield Piece("groove", groove(RATE).audio)
     for path in paths:
-        yield Piece(path.stem, at_rate(path))
+        yield Piece(path.stem, read_audio(path, RATE))
 
 
 def main() -> None:
@@ -370,48 +418,75 @@ def main() -> None:
         help="what to play (default: the embedded drummer's groove)",
     )
     for place in ("head", "rim"):
-        words = f"single hits on the {place}, for the crescendo (default: embedded)"
+        words = (
+            f"single hits on the {place}: every second for the crescendo, the others "
+        )
+        words += "for a choice of two models (default: embedded)"
         add(f"--{place}", type=Path, nargs="+", metavar="FILE", default=[], help=words)
     add("--models", type=Path, metavar="FOLDER", help="play those, trained before")
-    words = "for the crescendo on the rim as well: trained on the rim alone"
-    add("--rim-models", type=Path, metavar="FOLDER", help=words)
     add("--epochs", type=int, default=Recipe().epochs)
     add("--out", type=Path, default=Path("musical-results"))
     args = parser.parse_args()
+    try:
+        run(args)
+    except ValueError as error:  # of what was given
+        sys.exit(str(error))
+
+
+def run(args: argparse.Namespace) -> None:
+    """All that is given is read before anything is trained."""
+    stored = [loaded(args.models, kind) for kind in KINDS] if args.models else None
+    pieces = list(pieces_of(args.performance))
+    head = struck(args.head, "head", 0.2)
+    rim = struck(args.rim, "crossstick", 0.3)
     args.out.mkdir(parents=True, exist_ok=True)
-    models = trained(args)
-    names = []
-    for piece in pieces_of(args.performance):
+    learned = {n: heard(hits.learned, n) for n, hits in (("head", head), ("rim", rim))}
+    models, of_rim = stored or trained(args, learned["rim"])
+    windows = {place: hits.windows for place, hits in learned.items()}
+    both = {
+        preset: choose_models({"head": model, "rim": of_rim[preset]}, windows).model
+        for preset, model in models.items()
+    }
+    for piece in pieces:
         show(piece, models, args.out)
-        names.append(piece.name.replace(" ", "-"))
-    crescendos = [
-        crescendo("head", recorded(args.head) or strokes("head", 0.2)),
-        crescendo("rim", recorded(args.rim) or strokes("crossstick", 0.3)),
-    ]
-    rim = loaded(args.rim_models) if args.rim_models else {}
-    found = missed_hits(crescendos, models, rim, args.out)
+    crescendos = [crescendo("head", head.played), crescendo("rim", rim.played)]
+    found = missed_hits(crescendos, models, both, args.out)
     (args.out / "missed-hits.json").write_text(json.dumps(found, indent=2) + "\n")
+    names = [piece.name.replace(" ", "-") for piece in pieces]
     print(
         f"look at {', '.join(f'{n}.html' for n in [*names, 'missed-hits'])} "
         f"in {args.out}"
     )
 
 
-def loaded(folder: Path) -> dict[str, Model]:
-    return {name: Model.load(folder / name) for name in PRESETS}
+KINDS = "", "rim-"
+"""Of the models: for all strokes, and for those on the rim; how their folders begin."""
 
 
-def trained(args: argparse.Namespace) -> dict[str, Model]:
-    """A model for each preset, kept in OUT/models; or those of --models."""
-    if args.models is not None:
-        return loaded(args.models)
+def heard(hits: list[np.ndarray], name: str) -> Hits:
+    """Strokes as `jaxsnare train` hears a folder of them."""
+    with tempfile.TemporaryDirectory() as folder:
+        for k, hit in enumerate(hits):
+            write_audio(Path(folder) / f"{name}-{k:02d}.wav", hit, RATE)
+        return listen([folder], RATE)
+
+
+def loaded(folder: Path, kind: str) -> dict[str, Model]:
+    return {name: Model.load(folder / f"{kind}{name}") for name in PRESETS}
+
+
+def trained(args: argparse.Namespace, rim: Hits) -> Iterator[dict[str, Model]]:
+    """For each of KINDS a model for each preset, kept in OUT/models."""
     sources = args.practice
     if not sources:
         sources = [args.out / "practice.flac"]
         write_audio(sources[0], practice(RATE).audio, RATE, overwrite=True)
-    hits = listen(sources, RATE)
     synth, recipe = Snare808(RATE), Recipe(epochs=args.epochs)
-    jobs = [Job(hits, read_preset(name, synth), recipe) for name in PRESETS]
+    jobs = [
+        Job(hits, read_preset(name, synth), recipe)
+        for hits in (listen(sources, RATE), rim)
+        for name in PRESETS
+    ]
 
     def tell(rows):
         at = rows[0]
@@ -420,9 +495,11 @@ def trained(args: argparse.Namespace) -> dict[str, Model]:
     models = [training.model for training in fit_many(jobs, synth, tell)]
     print(file=sys.stderr)
     (args.out / "models").mkdir(exist_ok=True)
-    for name, model in zip(PRESETS, models, strict=True):
-        model.save(args.out / "models" / name, overwrite=True)
-    return dict(zip(PRESETS, models, strict=True))
+    for kind in KINDS:
+        of_kind = {name: models.pop(0) for name in PRESETS}
+        for name, model in of_kind.items():
+            model.save(args.out / "models" / f"{kind}{name}", overwrite=True)
+        yield of_kind
 
 
 if __name__ == "__main__":

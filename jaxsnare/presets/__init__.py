@@ -7,13 +7,12 @@ played, by the names of `live.controls`.
 """
 
 import json
-import os
-import secrets
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jaxsnare.files import write_whole
 from jaxsnare.params import ParamSet, Values, as_number, unknown
 from jaxsnare.synths import Synth
 
@@ -122,12 +121,4 @@ def save_preset(path: str | Path, preset: Preset) -> None:
     content: dict[str, Any] = {"preset": preset.values, "damping": preset.damping}
     if preset.knobs:
         content["knobs"] = dict(preset.knobs)
-    path = Path(path)
-    part = path.with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        part.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
-        os.replace(part, path)
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be written: {error.strerror}") from None
-    finally:
-        part.unlink(missing_ok=True)
+    write_whole(Path(path), (json.dumps(content, indent=2) + "\n").encode())
