@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 RATE = 44_100
 PRESETS = ("808_snare_1", "808_snare_2", "808_snare_3")
-EPOCHS = 20  # short: a site is built often
+EPOCHS = 4  # short: a site is built often
 EXCERPT_S = 10.0, 21.5  # of the groove: its last bars and the crescendo
 STROKES = ((0.2, "head"), (1.0, "head"), (0.8, "rim"), (0.8, "crossstick"))
 STROKE_S, PRESET_S, LEAD = 0.7, 0.8, 2000

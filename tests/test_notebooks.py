@@ -7,7 +7,7 @@ import pytest
 # Training as short as it can be; all else runs as it is.
 SHORT = {
     "practice(RATE)": "practice(RATE, seconds=12)",
-    "epochs=15": "epochs=1",
+    "Recipe()": "Recipe(epochs=1)",
 }
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "docs" / "notebooks").glob("*.ipynb"))
 
