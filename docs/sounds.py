@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 RATE = 44_100
 PRESETS = ("808_snare_1", "808_snare_2", "808_snare_3")
-EPOCHS = 4  # short: a site is built often
 EXCERPT_S = 10.0, 21.5  # of the groove: its last bars and the crescendo
 STROKES = ((0.2, "head"), (1.0, "head"), (0.8, "rim"), (0.8, "crossstick"))
 STROKE_S, PRESET_S, LEAD = 0.7, 0.8, 2000
@@ -64,8 +63,7 @@ def taught(presets: tuple[str, ...] = PRESETS) -> list["Model"]:
         recording = Path(folder) / "practice.wav"
         write_audio(recording, practice(RATE).audio, RATE)
         hits = listen([recording], RATE)
-    recipe = Recipe(epochs=EPOCHS)
-    jobs = [Job(hits, read_preset(name, synth), recipe) for name in presets]
+    jobs = [Job(hits, read_preset(name, synth), Recipe()) for name in presets]
     return [training.model for training in fit_many(jobs, synth)]
 
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from functools import partial
 from importlib.metadata import EntryPoint
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 from jack_server import MISSING, jackd
 
+from jaxsnare import bench
 from jaxsnare.audio import read_audio, write_audio
 from jaxsnare.cli import COMMANDS, _parse, main
 from jaxsnare.drummer import SnareDrum, practice
@@ -178,8 +180,8 @@ def test_the_commands_of_the_documentation_run_in_their_order(
     monkeypatch.setattr("jaxsnare.live.engine.settle", lambda: None)
     written(44_100)
     # what is compiled takes longest: as little of it as shows that they run
-    monkeypatch.setattr("jaxsnare.bench.BATCHES", (2,))
-    monkeypatch.setattr("jaxsnare.bench._stages", lambda *_: [])
+    monkeypatch.setattr(bench, "_train", partial(bench._train, batches=(2,)))
+    monkeypatch.setattr(bench, "_stages", lambda *_: [])
     done = set()
     with jax.numpy_dtype_promotion("standard"):
         for line in LINES:

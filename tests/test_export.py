@@ -19,15 +19,29 @@ from jaxsnare.synths import Kick808
 
 
 @pytest.mark.parametrize(
-    ("hidden", "activation"),
-    [((), "relu"), ((32,), "relu"), ((64, 64, 64), "silu"), ((32,), "tanh")],
+    ("hidden", "activation", "layer_norm"),
+    [
+        ((), "relu", True),
+        ((32,), "relu", True),
+        ((64, 64, 64), "silu", True),
+        ((32,), "tanh", True),
+        ((32,), "tanh", False),
+    ],
 )
-def test_torchscript_maps_as_the_model_does(random_model, tmp_path, hidden, activation):
+def test_torchscript_maps_as_the_model_does(
+    random_model, tmp_path, hidden, activation, layer_norm
+):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     for category in (FutureWarning, DeprecationWarning):  # of loading, as of saving
         warnings.filterwarnings("ignore", category=category)
     model = random_model(hidden=hidden, init_std=2.0)
-    model = replace(model, mapping=replace(model.mapping, activation=activation))
+    changed = replace(model.mapping, activation=activation, layer_norm=layer_norm)
+    rng = np.random.default_rng(1)  # what is not trained may begin as zero
+    weights = jax.tree.map(
+        lambda w: w + rng.normal(0, 0.5, w.shape).astype(np.float32),
+        changed.init(jax.random.key(0)),
+    )
+    model = replace(model, mapping=changed, weights=weights)
     save_torchscript(model, tmp_path / "model.pt")
     loaded = torch.jit.load(tmp_path / "model.pt")
     params = model.map_params()
