@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 from jaxsnare.fitting import (
     FitState,
     Method,
+    choose,
     each_used,
     map_hits,
     mean_used,
@@ -161,7 +162,7 @@ class Proximal(Method):
             attempt,
             (0, jnp.ones_like(was), nothing, nothing, jnp.zeros_like(trying)),
         )
-        weights = towards(jnp.where(gains, share, 0.0))
+        weights = choose(gains, towards(share), state.weights)
 
         told = jax.vmap(Line.losses)(line, place(aim, cases, train_set))
         found = first[:, :trained] / preset_loss[:, None]
