@@ -44,12 +44,12 @@ and "onset.hold" were set on synthetic noise alone: none in an hour at -50 dBFS.
 
 LATE_MS, LATE_COST = 1.5, 0.2
 """Each ms beyond this costs as much as that share of a missed hit."""
-MIXED = 0.1
-"""What a mistake in a mixed groove counts: bleed is the business of the gate."""
+MIXED = 0.25
+"""What a mistake in a mixed groove counts."""
 FLAM = 1.0
 """What one in a flam or a buzz does, or a second onset of one stroke."""
 
-EACH, BEST, ROUNDS = 24, 6, 11
+EACH, BEST, ROUNDS = 32, 8, 12
 WIDE, NARROW = 0.35, 0.03
 """Spread of the settings at first, and at least, as a share of their ranges."""
 ALL = "all"
