@@ -31,7 +31,7 @@ HIT_SPECS = ParamSet(
             "dB",
             0.5,
             150.0,
-            10.8,
+            11.0,
             about="threshold: a hit is a rise of the level by this much, summed over "
             "the bands by their weights",
         ),
@@ -40,7 +40,7 @@ HIT_SPECS = ParamSet(
             "dB",
             0.0,
             60.0,
-            29.8,
+            35.0,
             about="how much higher the threshold is just after a hit",
         ),
         ParamSpec(
@@ -48,7 +48,7 @@ HIT_SPECS = ParamSet(
             "ms",
             1.0,
             250.0,
-            32.4,
+            34.1,
             about="time after a hit until the threshold is back where it was",
         ),
         ParamSpec(
@@ -56,7 +56,7 @@ HIT_SPECS = ParamSet(
             "dB",
             0.0,
             60.0,
-            10.5,
+            9.92,
             about="a hit masks what is softer by this much",
         ),
         ParamSpec(
@@ -64,7 +64,7 @@ HIT_SPECS = ParamSet(
             "dB/ms",
             0.01,
             10.0,
-            0.341,
+            0.355,
             about="speed at which a mask falls",
         ),
         ParamSpec(
@@ -97,7 +97,7 @@ HIT_SPECS = ParamSet(
             "dB",
             1.0,
             120.0,
-            28.3,
+            10.7,
             about="a rise in a band counts up to this much",
         ),
         ParamSpec(
@@ -113,7 +113,7 @@ HIT_SPECS = ParamSet(
             "ms",
             0.1,
             100.0,
-            4.26,
+            3.83,
             about="a hit rises above the level of about this time ago",
         ),
         ParamSpec(
@@ -129,7 +129,7 @@ HIT_SPECS = ParamSet(
             "",
             0.0,
             4.0,
-            0.754,
+            0.758,
             about="weight of the head, 600 to 2500 Hz",
         ),
         ParamSpec(
@@ -137,7 +137,7 @@ HIT_SPECS = ParamSet(
             "",
             0.0,
             4.0,
-            0.157,
+            0.0784,
             about="weight of the wires, 2.5 to 8 kHz",
         ),
         ParamSpec(
@@ -145,7 +145,7 @@ HIT_SPECS = ParamSet(
             "",
             0.0,
             4.0,
-            0.0489,
+            0.082,
             about="weight of the stick, 8 to 20 kHz",
         ),
     )
@@ -163,7 +163,7 @@ NOISE_UP_DB_S = 1.5
 SETTLING_DB_S, SETTLING_MS = 600.0, 100.0
 """The noise is the least level of late, which may rise slowly; at first faster."""
 
-FIRST_SINCE = 0.5
+FIRST_SINCE = 0.65
 """Share of `onset.wait` that has passed at the start."""
 WAVE = 5.0
 """A start within a wave: its first step is at least the WAVE-th part of the wave."""

@@ -55,7 +55,7 @@ def oracle(x, rate, values):
     share = 1 - np.exp(-1000 / (rate * at["past"]))
     smooth, band, peak, noise, loudest = np.zeros((5, 4))
     past, mask, age = np.zeros((3, 4))
-    since = int(0.5 * at["wait"] * rate / 1000)
+    since = int(0.65 * at["wait"] * rate / 1000)
     wave = np.array([abs(x[0]), abs(x[0]) + 5 * abs(x[1] - x[0])])
     start = 20 * np.log10(wave + 1e-8) - zero_db
     signal, found = [], []

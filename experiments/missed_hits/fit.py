@@ -46,8 +46,8 @@ LATE_MS, LATE_COST = 1.5, 0.2
 """Each ms beyond this costs as much as that share of a missed hit."""
 MIXED = 0.25
 """What a mistake in a mixed groove counts."""
-FLAM = 1.0
-"""What one in a flam or a buzz does, or a second onset of one stroke."""
+FLAM, STROKE = 0.5, 1.0
+"""What one in a flam or a buzz does, and a second onset of one stroke."""
 
 EACH, BEST, ROUNDS = 32, 8, 12
 WIDE, NARROW = 0.35, 0.03
@@ -72,7 +72,7 @@ class Jury:
                 sounds.append((p, read_audio_native(p.path)[0], 1.0))
         sounds += [(p, audio, MIXED) for p, _, audio in mixed_grooves(data)]
         sounds += [(p, audio, FLAM) for p, audio in flams(data)]
-        sounds += [(p, audio, FLAM) for p, audio in strokes(data)]
+        sounds += [(p, audio, STROKE) for p, audio in strokes(data)]
         self.rate = read_audio_native(sounds[0][0].path)[1]
         detector = HitDetector(self.rate)
         self.cases = [
