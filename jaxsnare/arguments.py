@@ -102,15 +102,21 @@ def hearing(parser: Parser) -> None:
     hearing_knobs(parser)
 
 
-def hearing_knobs(parser: Parser, default: str = "") -> None:
+def hearing_knobs(parser: Parser, default: str = "", words: str = "") -> None:
     """The settings of all detectors; those that share a name share an option."""
     from jaxsnare.detector import HIT_SPECS
     from jaxsnare.onset import ONSET_SPECS
     from jaxsnare.params import ParamSet
 
-    knobs(parser, "hearing hits", HIT_SPECS, default)
+    usual = "" if default else ", defaults of the adaptive detector"
+    knobs(parser, f"hearing hits{words}{usual}", HIT_SPECS, default)
     others = ParamSet(tuple(s for s in ONSET_SPECS if s.name not in HIT_SPECS.names))
-    title = "hearing hits with the published detector (which has on, wait, floor too)"
+    shared = [s for s in ONSET_SPECS if s.name in HIT_SPECS.names]
+    theirs = ", ".join(
+        s.name.removeprefix("onset.") + ("" if default else f" {s.default:.4g}")
+        for s in shared
+    )
+    title = f"the same with the published detector, which has {theirs} too"
     knobs(parser, title, others, default)
 
 

@@ -21,6 +21,9 @@ MIN_OTHERS = 8
 FLOOR_STEP_DB, HIGHEST_FLOOR_DB = 5.0, -50.0
 """Steps in which the detector's floor is raised, and its end: then it is no noise."""
 
+MARGIN_STEP_DB, MARGIN_STEPS = 1.0, 4
+"""Steps in which the margin above tracked noise is raised before that, and how many."""
+
 MIN_ROOM_S, START_S = 1.0, 0.1
 
 
@@ -67,24 +70,36 @@ def learn_room(model: Model, audio: np.ndarray) -> tuple[Model, float]:
 
     audio: [T] the room while no one plays, a second or more. Noise that is always
     there is tracked, and needs no floor, which would hide soft hits as well; what comes
-    and goes, as through a noise gate, does. The floor is raised from the usual one, in
-    steps, until the detector hears no hit. ValueError where that takes more than
-    -50 dBFS: someone plays.
+    and goes, as through a noise gate, does. A stray hit in tracked noise only takes a
+    wider margin above it, which is raised first, in steps; where that does not do, the
+    margin is as before, and the floor is raised from the usual one, until the detector
+    hears no hit. ValueError where that takes more than -50 dBFS: someone plays.
     """
-    name = "onset.floor"
-    rate, spec = model.sample_rate, detector_specs(model.hears)[name]
+    name, margin = "onset.floor", "onset.noise"
+    rate, specs = model.sample_rate, detector_specs(model.hears)
+    spec = specs[name]
     if len(audio) < MIN_ROOM_S * rate:
         raise ValueError(
             f"the room is {len(audio) / rate:.2f} s long; to learn its noise takes "
             f"{MIN_ROOM_S:g} s"
         )
     settings = model.onset | {name: min(spec.default, model.onset[name])}
-    trim = model.play.get("trim", PLAY_SPECS["trim"].default)
-    highest = min(HIGHEST_FLOOR_DB + trim, spec.hi)
+    highest = min(HIGHEST_FLOOR_DB + trim_db(model), spec.hi)
     room = _trimmed(model, audio)
     detector = find_detector(model.hears, rate)
     begun = START_S * rate  # a recording that begins in noise is no hit either
-    while np.any(find_onsets(detector, as_params(settings), room) >= begun):
+
+    def heard(settings):
+        return np.any(find_onsets(detector, as_params(settings), room) >= begun)
+
+    if margin in specs.names and heard(settings):
+        usual = settings[margin]
+        for more in range(1, MARGIN_STEPS + 1):
+            wider = min(usual + MARGIN_STEP_DB * more, specs[margin].hi)
+            if not heard(settings | {margin: wider}):
+                settings[margin] = wider
+                break
+    while heard(settings):
         settings[name] += FLOOR_STEP_DB
         if settings[name] > highest:
             raise ValueError(
@@ -94,7 +109,11 @@ def learn_room(model: Model, audio: np.ndarray) -> tuple[Model, float]:
     return replace(model, onset=settings), settings[name]
 
 
+def trim_db(model: Model) -> float:
+    """The trim that a model plays with."""
+    return model.play.get("trim", PLAY_SPECS["trim"].default)
+
+
 def _trimmed(model: Model, audio: np.ndarray) -> np.ndarray:
     """A recording as the detector hears it."""
-    trim = model.play.get("trim", PLAY_SPECS["trim"].default)
-    return np.asarray(audio * 10 ** (trim / 20), np.float32)
+    return np.asarray(audio * 10 ** (trim_db(model) / 20), np.float32)

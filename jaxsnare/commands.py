@@ -71,12 +71,15 @@ def given(args: argparse.Namespace, specs: ParamSet) -> dict[str, float]:
 def given_onset(args: argparse.Namespace, detector: str) -> dict[str, float]:
     """The settings of a detector that were given, within their ranges."""
     specs = detector_specs(detector)
-    for other in DETECTORS.values():
-        for name in other.specs.names:
+    for other, kind in DETECTORS.items():
+        for name in kind.specs.names:
             if name not in specs.names and getattr(args, name) is not None:
+                chosen = hasattr(args, "detector")
+                way = f"add --detector {other}" if chosen else "the model was trained "
+                way += "" if chosen else f"with that; train again with {other}"
                 raise ValueError(
-                    f"{name} is no setting of the {detector} detector; those are "
-                    f"{', '.join(specs.names)}"
+                    f"--{name.replace('.', '-').replace('_', '-')} is a setting of the "
+                    f"{other} detector, and this is the {detector} one: {way}"
                 )
     return given(args, specs)
 
@@ -396,8 +399,14 @@ def run_remap(args: argparse.Namespace) -> Answer:
     if len(played.onsets) == 0:
         note(args, nothing_heard(args.input, audio))
     latency = model.remapper(rate).latency
+    # the last onsets may be too late for a voice
+    decided = int(np.sum(played.onsets + latency < len(audio)))
+    if refused := decided - len(played.triggers):
+        note(
+            args, f"{plural(refused, 'onset')} refused by the gate; --gate 0 plays all"
+        )
     text = (
-        f"{output}: {plural(len(played.onsets), 'hit')} in "
+        f"{output}: {plural(len(played.onsets) - refused, 'hit')} in "
         f"{duration(len(audio) / rate)}, at {rate} Hz.\n"
         f"The synth starts {1000 * latency / rate:.1f} ms after each hit."
     )
@@ -406,6 +415,8 @@ def run_remap(args: argparse.Namespace) -> Answer:
         "sample_rate": rate,
         "samples": len(audio),
         "onsets": played.onsets.tolist(),
+        "triggers": played.triggers.tolist(),
+        "refused_by_gate": refused,
         "latency_samples": latency,
         "peak_dbfs": finite_peak(played.audio),
         "clipped": clipped,

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxsnare.component import min_gap_samples
 from jaxsnare.dsp.units import amplitude_to_db
@@ -19,18 +19,19 @@ HIT_SPECS = ParamSet(
     (
         ParamSpec(
             "onset.sensitivity",
-            "dB",
+            "",
             -12.0,
             12.0,
             0.0,
-            about="more hears softer hits and more of what is none, less the opposite",
+            about="more hears softer hits and more of what is none, less the opposite: "
+            "each step takes 0.3 dB from the threshold",
         ),
         ParamSpec(
             "onset.on",
             "dB",
             0.5,
             150.0,
-            11.6,
+            11.0,
             about="threshold: a hit is a rise of the level by this much, summed over "
             "the bands by their weights",
         ),
@@ -39,7 +40,7 @@ HIT_SPECS = ParamSet(
             "dB",
             0.0,
             60.0,
-            49.4,
+            35.0,
             about="how much higher the threshold is just after a hit",
         ),
         ParamSpec(
@@ -47,7 +48,7 @@ HIT_SPECS = ParamSet(
             "ms",
             1.0,
             250.0,
-            39.8,
+            34.1,
             about="time after a hit until the threshold is back where it was",
         ),
         ParamSpec(
@@ -55,7 +56,7 @@ HIT_SPECS = ParamSet(
             "dB",
             0.0,
             60.0,
-            12.3,
+            9.92,
             about="a hit masks what is softer by this much",
         ),
         ParamSpec(
@@ -63,7 +64,7 @@ HIT_SPECS = ParamSet(
             "dB/ms",
             0.01,
             10.0,
-            0.3,
+            0.355,
             about="speed at which a mask falls",
         ),
         ParamSpec(
@@ -71,7 +72,7 @@ HIT_SPECS = ParamSet(
             "dB",
             10.0,
             120.0,
-            31.0,
+            35.0,
             about="dynamics of the playing: what is softer than the loudest of late by "
             "this much, in a band, is silence there",
         ),
@@ -80,7 +81,7 @@ HIT_SPECS = ParamSet(
             "dB",
             -20.0,
             40.0,
-            8.0,
+            9.0,
             about="levels up to this much above the room's noise count as silence",
         ),
         ParamSpec(
@@ -88,7 +89,7 @@ HIT_SPECS = ParamSet(
             "dB",
             -120.0,
             -20.0,
-            -90.0,
+            -100.0,
             about="the least noise that is reckoned with (dB re full scale)",
         ),
         ParamSpec(
@@ -96,7 +97,7 @@ HIT_SPECS = ParamSet(
             "dB",
             1.0,
             120.0,
-            33.2,
+            10.7,
             about="a rise in a band counts up to this much",
         ),
         ParamSpec(
@@ -104,7 +105,7 @@ HIT_SPECS = ParamSet(
             "ms",
             0.1,
             100.0,
-            6.0,
+            8.0,
             about="time in which the power of a held peak falls by a factor of e",
         ),
         ParamSpec(
@@ -112,7 +113,7 @@ HIT_SPECS = ParamSet(
             "ms",
             0.1,
             100.0,
-            5.3,
+            3.83,
             about="a hit rises above the level of about this time ago",
         ),
         ParamSpec(
@@ -128,7 +129,7 @@ HIT_SPECS = ParamSet(
             "",
             0.0,
             4.0,
-            0.92,
+            0.758,
             about="weight of the head, 600 to 2500 Hz",
         ),
         ParamSpec(
@@ -136,7 +137,7 @@ HIT_SPECS = ParamSet(
             "",
             0.0,
             4.0,
-            0.09,
+            0.0784,
             about="weight of the wires, 2.5 to 8 kHz",
         ),
         ParamSpec(
@@ -144,7 +145,7 @@ HIT_SPECS = ParamSet(
             "",
             0.0,
             4.0,
-            0.1,
+            0.082,
             about="weight of the stick, 8 to 20 kHz",
         ),
     )
@@ -162,21 +163,25 @@ NOISE_UP_DB_S = 1.5
 SETTLING_DB_S, SETTLING_MS = 600.0, 100.0
 """The noise is the least level of late, which may rise slowly; at first faster."""
 
-FIRST_SINCE = 0.55
+FIRST_SINCE = 0.65
 """Share of `onset.wait` that has passed at the start."""
 WAVE = 5.0
 """A start within a wave: its first step is at least the WAVE-th part of the wave."""
+BEGUN_MS = 10.0
+"""Time in which the filters settle: the noise is no less than at the start so long."""
+SENSITIVITY_DB, LEAST_ON_DB = 0.3, 0.5
+"""What a step of the sensitivity takes from the threshold, and the least threshold."""
 NEVER = -1
 """Age of an onset that is refused where none is."""
 
-FORGET_DB_S = 3.0
-"""The loudest of late is forgotten at this speed."""
+RECALL_S, FORGET_DB_S = 2.0, 12.0
+"""How long the loudest of late is remembered, and how fast it is forgotten then."""
 
 DB_TO_LOG = math.log(10) / 10
 
 
 class HitState(NamedTuple):
-    heard: Int[Array, ""]  # samples of the start that have been heard: 0 to 2
+    heard: Int[Array, ""]  # samples of the start that have been heard, until it is over
     before: Float[Array, " 3"]  # the last sample, and the differences before it
     bands: Float[Array, "2 B"]  # of the filters
     peak: Float[Array, " B"]  # power, held
@@ -185,6 +190,7 @@ class HitState(NamedTuple):
     past: Float[Array, " B"]  # level to rise from, dB above the floor
     mask: Float[Array, " B"]  # level that hits leave behind, dB above the floor
     loudest: Float[Array, " B"]  # level of the loudest of late, dB above the floor
+    recall: Int[Array, " B"]  # samples until that begins to be forgotten
     since: Int[Array, ""]  # samples since the last onset
 
 
@@ -198,17 +204,22 @@ class HitDetector(Detector):
     of the playing, and the room's noise, which is tracked. So nothing depends on how
     loud the input is, and neither an accent nor a roll hides what follows. The rises,
     limited and weighted, add up to the detection signal; an onset is reported where it
-    exceeds `onset.on` less `onset.sensitivity`. Just after an onset the threshold is
-    higher by `onset.retrigger` and comes down in a straight line over `onset.wait`:
+    exceeds `onset.on`, less 0.3 dB for each step of `onset.sensitivity`. Just after one
+    the threshold is higher by `onset.retrigger` and falls in a straight line over
+    `onset.wait`:
     the body of a drum, which peaks some ms after the stick, is no second hit, and a
     flam is. Onsets keep the distance of a fade and a sub-block. A start counts as an
-    onset, and a wave through its first two samples as the level before: recordings that
-    begin within a note have no hit there, those cut just before an attack have.
+    onset, and a wave through its first two samples as the level before, and for 10 ms
+    as the noise: recordings that begin within a note or in noise have no hit there,
+    those cut just before an attack have. The loudest is remembered for 2 s, as long as
+    it is from one accent to the next, and then forgotten by 12 dB/s: after a single
+    bump soft playing is soon heard again.
     An onset that turns out to be none, as a gate refuses it, is forgotten: the sample
     at which it is `refused` ago hears as if it had not been.
     Of the differences between samples the middle one of three counts, so that a step
-    of the offset is not heard. What lies below `expected_db` - our own sound, heard by
-    the microphone - is never a rise, and masks nothing.
+    of the offset from one sample to the next is not heard. What lies below
+    `expected_db` - our own sound, heard by the microphone - is never a rise, and masks
+    nothing.
 
     >>> detector = HitDetector(sample_rate=44_100)
     >>> burst = jnp.zeros(64).at[20:].set(0.5 * jnp.cos(jnp.arange(44.0)))
@@ -231,6 +242,7 @@ class HitDetector(Detector):
             bands,
             bands,
             bands,
+            jnp.zeros(BANDS, jnp.int32),
             jnp.zeros((), jnp.int32),
         )
 
@@ -242,8 +254,18 @@ class HitDetector(Detector):
         expected_db: Float[Array, " T"] | float = -math.inf,
         refused: Int[Array, " T"] | int = NEVER,
     ) -> tuple[HitState, Onsets]:
-        # what silence is in dB: levels are counted from there
-        zero_db = params["onset.floor"] + params["onset.noise"]
+        state, level_db, start_db = self.heard(params, state, x)
+        expected = jnp.broadcast_to(jnp.asarray(expected_db, x.dtype), x.shape)
+        refused = jnp.broadcast_to(jnp.asarray(refused, jnp.int32), x.shape)
+        expected = expected - self._silence_db(params)
+        return self._decide(params, state, level_db, expected, start_db, refused)
+
+    def heard(
+        self, params: Values, state: HitState, x: Float[Array, " T"]
+    ) -> tuple[HitState, Float[Array, "T B"], Float[Array, " T"]]:
+        """What the decision is made from: the levels of the bands, and in the first
+        samples that of the wave which the signal begins with, else very low; in dB.
+        """
         first = state.heard == 0
         wait = params["onset.wait"] * (self.sample_rate / 1000)
         first_since = jnp.asarray(FIRST_SINCE * wait, jnp.int32)
@@ -254,25 +276,39 @@ class HitDetector(Detector):
         )
         n = state.heard + jnp.arange(len(x), dtype=jnp.int32)
         last = jnp.concatenate([state.before[:1], x[:-1]])
-        wave_db = amplitude_to_db(jnp.abs(last) + WAVE * jnp.abs(x - last)) - zero_db
-        start_db = jnp.where(n < STARTS, wave_db, -jnp.inf)
+        wave = jnp.abs(last) + WAVE * jnp.abs(x - last)
+        wave = jnp.where(n < STARTS, wave, 0.0)
 
         state, change = _without_steps(state, x)
-        state, power = self._power(params, state, change)
+        state, power = self._power(params, state, change, wave, n < self._begun)
+        state = state._replace(heard=jnp.minimum(n[-1] + 1, self._begun))
         level_db = jnp.log1p(power) / jnp.asarray(DB_TO_LOG, x.dtype)
-        expected = jnp.broadcast_to(jnp.asarray(expected_db, x.dtype), x.shape)
-        refused = jnp.broadcast_to(jnp.asarray(refused, jnp.int32), x.shape)
-        state = state._replace(heard=jnp.minimum(n[-1] + 1, STARTS))
-        return self._decide(
-            params, state, level_db, expected - zero_db, start_db, refused
-        )
+        return state, level_db, amplitude_to_db(wave) - self._silence_db(params)
+
+    def threshold_db(self, params: Mapping[str, Any]) -> Any:
+        less = SENSITIVITY_DB * params["onset.sensitivity"]
+        return jnp.maximum(params["onset.on"] - less, LEAST_ON_DB)
+
+    def _silence_db(self, params: Values) -> Any:
+        """What counts as silence in a room without noise: levels count from there."""
+        return params["onset.floor"] + params["onset.noise"]
+
+    @property
+    def _begun(self) -> int:
+        """Samples after which a start is over."""
+        return round(BEGUN_MS * self.sample_rate / 1000)
 
     def _rate(self, time_ms: Any) -> Any:
         """Share of a distance covered per sample by what takes that time."""
         return -jnp.expm1(-1000 / (self.sample_rate * time_ms))
 
     def _power(
-        self, params: Values, state: HitState, change: Float[Array, " T"]
+        self,
+        params: Values,
+        state: HitState,
+        change: Float[Array, " T"],
+        wave: Float[Array, " T"],
+        keeps: Bool[Array, " T"],
     ) -> tuple[HitState, Float[Array, "T B"]]:
         """Power of each band beyond what counts as silence, in units of that."""
         dtype = change.dtype
@@ -293,15 +329,17 @@ class HitDetector(Detector):
 
         def body(carry, now):
             smooth, band, peak, noise = carry
-            change, rise = now
+            change, rise, start, keeps = now
             smooth = high * smooth + change
             band = low * band + smooth
             peak = jnp.maximum(jnp.square(gain * band), keep * peak)
-            noise = jnp.maximum(jnp.minimum(peak, rise * noise), floor)
+            least = jnp.where(keeps, jnp.maximum(noise, start), floor)
+            noise = jnp.maximum(jnp.minimum(peak, rise * noise), least)
             return (smooth, band, peak, noise), peak + margin * (noise - floor)
 
         carry = *state.bands, state.peak, state.noise
-        carry, power = jax.lax.scan(body, carry, (change, rise))
+        start = jnp.maximum(jnp.square(wave) / margin, floor)
+        carry, power = jax.lax.scan(body, carry, (change, rise, start, keeps))
         smooth, band, peak, noise = carry
         bands = jnp.stack([smooth, band])
         state = HitState(*state[:2], bands, peak, noise, settling[-1], *state[6:])
@@ -323,13 +361,14 @@ class HitDetector(Detector):
         softer, most = params["onset.mask"], params["onset.most"]
         dynamics = params["onset.range"]
         forget = jnp.asarray(FORGET_DB_S / self.sample_rate, level_db.dtype)
+        remembered = jnp.int32(round(RECALL_S * self.sample_rate))
         weights = jnp.stack([params[name] for name in WEIGHTS])
-        on = params["onset.on"] - params["onset.sensitivity"]
+        on = self.threshold_db(params)
         more = params["onset.retrigger"]
         less_per_sample = 1 / (params["onset.wait"] * per_ms)
 
         def body(carry, now):
-            past, mask, loudest, since = carry
+            past, mask, loudest, recall, since = carry
             level, expected, start, refused = now
             past, mask = jnp.maximum(past, start), jnp.maximum(mask, start)
             since = jnp.where(since + 1 == refused, LONG_AGO, since)
@@ -342,11 +381,14 @@ class HitDetector(Detector):
             past = past + rate * (level - past)
             heard = jnp.where(level > expected, level, 0.0)
             mask = jnp.maximum(mask - slope, heard)
-            loudest = jnp.maximum(loudest - forget, heard)
+            forgotten = jnp.where(recall > 0, loudest, loudest - forget)
+            recall = jnp.where(heard >= forgotten, remembered, recall - 1)
+            loudest = jnp.maximum(forgotten, heard)
             since = jnp.where(fires, 0, jnp.minimum(since + 1, LONG_AGO))
-            return (past, mask, loudest, since), (fires, rise, threshold)
+            carry = past, mask, loudest, jnp.maximum(recall, 0), since
+            return carry, (fires, rise, threshold)
 
-        carry = state.past, state.mask, state.loudest, state.since
+        carry = state.past, state.mask, state.loudest, state.recall, state.since
         carry, out = jax.lax.scan(
             body, carry, (level_db, expected_db, start_db, refused)
         )

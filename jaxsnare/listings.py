@@ -20,6 +20,7 @@ from jaxsnare.model_files import RECORD, SOURCE
 from jaxsnare.onset import find_onsets, pre_roll_samples
 from jaxsnare.params import as_params
 from jaxsnare.presets import preset_names, read_preset
+from jaxsnare.remapper import PLAY_SPECS
 from jaxsnare.report import FULL_NAMES, save_onsets
 from jaxsnare.synths import Synth, made, source_of, synth_names
 from jaxsnare.terminal import (
@@ -159,9 +160,23 @@ def run_show(args: argparse.Namespace) -> Answer:
         table(heard),
         table(onset),
     ]
+    if learned := learned_words(model):
+        parts.append(learned)
     if "test" in model.training:
         parts.append(follows(model.training["test"]))
     return Answer(data, "\n\n".join(parts))
+
+
+def learned_words(model: Model) -> str:
+    """What a model learned where it is played: the trim, the gate and the others."""
+    known = [
+        f"{spec.name} {model.play[spec.name]:g} {spec.unit}".rstrip()
+        for spec in PLAY_SPECS
+        if spec.name in model.play
+    ]
+    if others := len(model.examples.others):
+        known.append(f"{plural(others, 'example')} of how the others sound")
+    return f"Calibrated: {', '.join(known)}." if known else ""
 
 
 def code_words(model: Model) -> str:

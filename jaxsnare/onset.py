@@ -2,6 +2,7 @@
 
 import math
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -147,6 +148,10 @@ class Detector(Component):
         on; negative where there is none.
         """
 
+    @abstractmethod
+    def threshold_db(self, params: Mapping[str, Any]) -> Any:
+        """What the detection signal must exceed, long after an onset."""
+
 
 @dataclass(frozen=True)
 class OnsetDetector(Detector):
@@ -184,6 +189,9 @@ class OnsetDetector(Detector):
             jnp.zeros((), jnp.int32),
         )
 
+    def threshold_db(self, params: Mapping[str, Any]) -> Any:
+        return params["onset.on"]
+
     def step(
         self,
         params: Values,
@@ -210,7 +218,7 @@ class OnsetDetector(Detector):
         per_ms = self.sample_rate / 1000
         wait = jnp.round(params["onset.wait"] * per_ms).astype(jnp.int32)
         wait = jnp.maximum(wait, min_gap_samples(self.sample_rate))
-        on, off = params["onset.on"], params["onset.off"]
+        on, off = self.threshold_db(params), params["onset.off"]
 
         def body(carry, level):
             before, armed, lockout = carry

@@ -158,19 +158,22 @@ def save_onsets(
     # where it rises a hit masks what follows: the highest of each stretch again
     _, _, limit = _envelope(threshold)
     below.plot(seconds, limit, color=_GREY, linewidth=1.0, label="threshold")
-    below.vlines(
+    # just after a hit the threshold is far above what is to be seen here
+    top = 1.3 * max(high.max(), np.median(limit))
+    below.plot(
         onsets / sample_rate,
-        0,
-        1.02 * max(high.max(), limit.max()),
+        np.full(len(onsets), 0.97 * top),
+        "|",
         color=_VERMILLION,
-        linewidth=0.8,
-        alpha=0.6,
+        markersize=9,
         label="hits found",
     )
-    below.set_ylim(bottom=0)
+    below.set_ylim(0, top)
     below.set_xlabel("time (s)", size=11)
     below.set_ylabel("dB", size=11)
-    below.legend(loc="upper right", fontsize=10, ncols=3)
+    # above the picture: in it, it would hide hits
+    above_it = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0)}
+    below.legend(fontsize=10, ncols=3, frameon=False, **above_it)
     _plain(below)
     _save(figure, path)
 

@@ -24,7 +24,9 @@ from jaxsnare.cli import COMMANDS, _parse, main
 from jaxsnare.commands import chosen_recipe
 from jaxsnare.detector import HIT_SPECS, HitDetector
 from jaxsnare.drummer import SnareDrum, practice
+from jaxsnare.gate import Examples, examples_of
 from jaxsnare.lessons import Job
+from jaxsnare.model import Model
 from jaxsnare.onset import ONSET_SPECS, OnsetDetector, find_onsets
 from jaxsnare.presets import read_preset
 from jaxsnare.recipe import Recipe
@@ -233,6 +235,42 @@ def test_show(model, answer, capsys):
     text = capsys.readouterr().out
     assert "590 weights" in text
     assert "error / preset alone" in text
+    assert "Calibrated" not in text
+
+
+def test_show_tells_what_was_calibrated(model, capsys):
+    known = Model.load(model)
+    others = known.examples.hits[:3]
+    known = replace(
+        known,
+        play={"gate": 0.5, "trim": 2.0},
+        examples=known.examples._replace(others=others),
+    )
+    known.save("calibrated")
+    assert main(["show", "calibrated"]) == 0
+    text = capsys.readouterr().out
+    words = text[text.index("Calibrated:") :].splitlines()[0]
+    assert "gate 0.5" in words
+    assert "trim 2 dB" in words
+    assert "3 examples of how the others sound" in words
+
+
+def test_hits_that_the_gate_refuses_are_told_apart(model, answer):
+    known = Model.load(model)
+    audio = strokes(RATE)
+    soundfile.write("in.wav", audio, RATE)
+    # the others sound as these hits do
+    window, pre = known.features.window, 16
+    at = find_onsets(HitDetector(RATE), HitDetector(RATE).defaults, audio)
+    pieces = np.stack([audio[t - pre : t + window + RATE // 100] for t in at])
+    others = examples_of(pieces, window, RATE)
+    replace(known, examples=Examples(others + np.float32(60.0), others)).save(
+        "refusing"
+    )
+    data, notes = answer("remap", "refusing", "in.wav", "out.wav", "--gate", 0.5)
+    assert data["refused_by_gate"] == len(data["onsets"]) >= 3
+    assert data["triggers"] == []
+    assert "onsets refused by the gate" in notes
 
 
 def test_remap_keeps_rate_and_length(model, answer):
@@ -240,6 +278,8 @@ def test_remap_keeps_rate_and_length(model, answer):
     soundfile.write("in.flac", audio, 44_100)
     data, notes = answer("remap", model, "in.flac", "out.wav", "--mix", 0.5)
     assert notes == ""
+    assert len(data["triggers"]) == 3
+    assert data["refused_by_gate"] == 0
     assert len(data["onsets"]) == 3
     info = soundfile.info("out.wav")
     assert (info.samplerate, info.frames) == (44_100, len(audio))
@@ -262,10 +302,12 @@ def test_onsets_of_either_detector_and_a_picture(answer):
 def test_settings_of_the_other_detector_are_refused(capsys):
     soundfile.write("in.wav", strokes(), RATE)
     assert main(["onsets", "in.wav", "--onset-off", "4"]) == 2
-    assert "onset.off is no setting of the adaptive detector" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "--onset-off is a setting of the published detector" in error
+    assert "add --detector published" in error
     arguments = ["in.wav", "--detector", "published", "--onset-mask", "4"]
     assert main(["onsets", *arguments]) == 2
-    assert "onset.mask is no setting of the published" in capsys.readouterr().err
+    assert "--onset-mask is a setting of the adaptive" in capsys.readouterr().err
 
 
 @pytest.mark.slow

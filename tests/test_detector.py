@@ -1,5 +1,6 @@
 """The default detector against a plain loop in float64, and what it must (not) hear."""
 
+import json
 import sys
 from functools import cache
 from pathlib import Path
@@ -53,8 +54,8 @@ def oracle(x, rate, values):
     keep = np.exp(-1000 / (rate * at["hold"]))
     share = 1 - np.exp(-1000 / (rate * at["past"]))
     smooth, band, peak, noise, loudest = np.zeros((5, 4))
-    past, mask = np.zeros((2, 4))
-    since = int(0.55 * at["wait"] * rate / 1000)
+    past, mask, age = np.zeros((3, 4))
+    since = int(0.65 * at["wait"] * rate / 1000)
     wave = np.array([abs(x[0]), abs(x[0]) + 5 * abs(x[1] - x[0])])
     start = 20 * np.log10(wave + 1e-8) - zero_db
     signal, found = [], []
@@ -64,18 +65,24 @@ def oracle(x, rate, values):
         peak = np.maximum(((pole[:-1] - pole[1:]) * band) ** 2, keep * peak)
         up_db_s = 1.5 + 600 * np.exp(-(n + 1) / (0.1 * rate))
         up = 1 + up_db_s * np.log(10) / 10 / rate
-        noise = np.maximum(np.minimum(peak, up * noise), floor)
+        least = floor
+        if n < round(0.01 * rate):
+            least = np.maximum(noise, floor)
+            least = np.maximum(least, wave[n] ** 2 / margin if n < 2 else 0.0)
+        noise = np.maximum(np.minimum(peak, up * noise), least)
         level = 10 * np.log10((peak + margin * noise) / (margin * floor))
         if n < 2:
             past, mask = np.maximum(past, start[n]), np.maximum(mask, start[n])
         below = np.maximum.reduce([past, mask - at["mask"], loudest - at["range"]])
         rise = weights @ np.clip(level - below, 0, at["most"])
-        threshold = at["on"] - at["sensitivity"]
+        threshold = max(at["on"] - 0.3 * at["sensitivity"], 0.5)
         threshold += at["retrigger"] * max(0, 1 - since / (at["wait"] * rate / 1000))
         fires = rise > threshold and since >= min_gap_samples(rate)
         past = past + share * (level - past)
         mask = np.maximum(mask - at["mask_slope"] * 1000 / rate, level)
-        loudest = np.maximum(loudest - 3 / rate, level)
+        loudest = loudest - np.where(age >= 2 * rate, 12 / rate, 0.0)
+        age = np.where(level >= loudest, 0, age + 1)
+        loudest = np.maximum(loudest, level)
         since = 0 if fires else since + 1
         signal.append(rise)
         if fires:
@@ -143,20 +150,30 @@ def test_a_file_gives_the_same_onsets_in_blocks_of_any_size(performance, block):
 
 
 @pytest.mark.parametrize("gain_db", [-12, -24])
-def test_soft_input_gives_the_same_onsets(performance, gain_db):
-    """Which the published detector does not."""
-    x = performance("fs_14x05_maple__crescendo")
+@pytest.mark.parametrize("kind", ["crescendo", "groove", "roll"])
+@pytest.mark.parametrize(
+    "drum", ["fs_14x05_maple", "fs_16x07_sapele", "gogodze2_snare"]
+)
+def test_soft_input_gives_the_same_onsets(performance, drum, kind, gain_db):
+    """Within 1 ms, but for one where a slow rise just reaches the threshold."""
+    x = performance(f"{drum}__{kind}")
     loud, soft = onsets(x), onsets(x * 10 ** (gain_db / 20))
-    assert len(loud) == len(soft) == 24
-    assert np.abs(loud - soft).max() <= 0.001 * RATE
+    assert len(loud) == len(soft) > 15
+    moved = np.sort(np.abs(loud - soft)) / RATE
+    assert moved[-1] < 0.003
+    assert moved[-2] <= 0.001
+
+
+def test_the_published_detector_hears_less_of_soft_input(performance):
+    x = performance("fs_14x05_maple__crescendo")
     published = OnsetDetector(RATE)
-    quiet = np.asarray(x * 10 ** (gain_db / 20), np.float32)
+    quiet = np.asarray(x * 10 ** (-24 / 20), np.float32)
     assert len(find_onsets(published, published.defaults, quiet)) < 24
 
 
 @pytest.mark.parametrize("rate", [48_000, 96_000])
 def test_onsets_do_not_depend_on_the_rate(performance, rate):
-    x = performance("gogodze2_snare__crescendo")[: 8 * RATE]
+    x = performance("fs_14x08_birch__crescendo")[: 8 * RATE]
     at_44 = onsets(x) / RATE
     there = onsets(soxr.resample(x, RATE, rate, quality="VHQ"), rate) / rate
     assert len(at_44) >= 15
@@ -176,6 +193,20 @@ def test_flams_and_buzz_strokes_are_kept(gap_ms):
     assert_one_each(onsets(strokes(at, [0.4, 0.8])), at)
 
 
+@pytest.mark.parametrize(("gap_ms", "least"), [(30, 0.55), (40, 0.85), (50, 0.95)])
+def test_the_strokes_of_a_buzz_are_kept_on_real_drums(shared, gap_ms, least):
+    """Three alike: the middle one, which must rise above the one before."""
+    mixing, score = experiment("mixing"), experiment("score")
+    found = []
+    for p, audio in mixing.flams(shared / "data" / "snare"):
+        _, missed, _ = score.judge(onsets(audio), p, RATE)
+        gaps = np.r_[np.inf, np.diff(p.hits), np.inf] * 1000 / RATE
+        near = (np.abs(gaps[:-1] - gap_ms) < 1) & (np.abs(gaps[1:] - gap_ms) < 1)
+        found += [hit not in missed for hit in p.hits[near & ~p.excused]]
+    assert len(found) >= 20
+    assert np.mean(found) >= least
+
+
 @pytest.mark.parametrize("rate", [44_100, 48_000, 96_000])
 def test_a_stroke_is_one_hit(rate):
     at = 0.2 + 0.6 * np.arange(5)
@@ -183,8 +214,46 @@ def test_a_stroke_is_one_hit(rate):
     assert_one_each(onsets(strokes(at, velocities, rate), rate), at, rate)
 
 
-def test_room_noise_is_no_hit():
-    assert len(onsets(noise(-50, 60))) == 0
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(20))
+def test_a_minute_of_room_noise_is_no_hit(seed):
+    assert len(onsets(noise(-50, 60, seed))) == 0
+
+
+@pytest.mark.parametrize("rms_db", [-70, -50, -30])
+@pytest.mark.parametrize("slope", [0, 1, 2])
+def test_a_start_within_noise_is_no_hit(slope, rms_db):
+    """White, pink and brown: fifty starts each."""
+    size, level = round(0.4 * RATE), 10 ** (rms_db / 20)
+    hz = np.maximum(np.fft.rfftfreq(size, 1 / RATE), 20.0)
+    fired = 0
+    for seed in range(50):
+        spectrum = np.fft.rfft(np.random.default_rng(seed).normal(size=size))
+        audio = np.fft.irfft(spectrum * hz ** (-slope / 2), size)
+        fired += len(onsets(audio * level / audio.std())) > 0
+    assert fired == 0
+
+
+@pytest.mark.parametrize("softer_db", [24, 28])
+def test_a_ghost_note_in_the_range_is_heard_after_an_accent(softer_db):
+    """A quarter of a second after it, as sixteenths of a slow groove are."""
+    accent = strokes([0.3], [1.0], seconds=1.0)
+    audio = accent.copy()
+    at = round(0.25 * RATE)
+    audio[at:] += 10 ** (-softer_db / 20) * accent[:-at]
+    assert_one_each(onsets(audio), [0.3, 0.55])
+
+
+def test_a_bump_does_not_make_soft_playing_unheard_for_long():
+    """Of strokes 36 dB below it, all that come 3 s after it are heard."""
+    rng = np.random.default_rng(0)
+    at = 1.0 + 0.5 * np.arange(12)
+    soft = strokes(at, np.full(12, 0.5))
+    audio = soft * 10 ** (-36 / 20) / np.abs(soft).max()
+    bump = rng.normal(size=2000) * np.exp(-np.arange(2000) / 300)
+    audio[4000:6000] += bump / np.abs(bump).max()
+    found = onsets(audio) / RATE
+    assert_one_each((found[found > 3.4] * RATE), at[at > 3.4])
 
 
 def test_a_hit_in_noise_is_heard():
@@ -196,6 +265,7 @@ def test_silence_and_steps_of_the_offset_are_no_hits():
     silence = np.zeros(RATE)
     assert len(onsets(silence)) == 0
     assert len(onsets(silence + 0.5)) == 0
+    # of one sample: one that takes longer sounds like any other attack
     stepped = silence.copy()
     stepped[9000:] += 0.1
     stepped[20_000:] -= 0.3
@@ -252,10 +322,37 @@ def test_a_refused_onset_is_forgotten():
 
 
 def test_sensitivity_finds_more():
-    audio = np.array(noise(-50, 1, seed=1))
-    audio[20_000:20_400] *= 4
-    assert len(onsets(audio, sensitivity=-12.0)) == 0
-    assert len(onsets(audio, sensitivity=10.0)) > 0
+    """And no less; silence is silence at any."""
+    at = 0.3 + 0.3 * np.arange(12)
+    audio = strokes(at, np.geomspace(0.02, 1.0, 12)) + noise(-55, at[-1] + 1.0, seed=1)
+    counts = [len(onsets(audio, sensitivity=s)) for s in (-12.0, -3.0, 0.0, 3.0)]
+    assert counts == sorted(counts)
+    assert counts[0] < counts[-1]
+    assert len(onsets(np.zeros(2 * RATE), sensitivity=12.0, on=0.5)) == 0
+    most = {
+        name: np.float32(v) for name, v in settings(sensitivity=12.0, on=0.5).items()
+    }
+    assert DETECTOR.threshold_db(most) == 0.5
+
+
+@pytest.mark.slow
+def test_recall_does_not_fall_up_to_the_sensitivity_that_is_recommended(shared):
+    score, found = experiment("score"), []
+    for sensitivity in (0.0, 3.0):
+        total = score.Score()
+        for p in score.performances(shared / "data" / "snare"):
+            if p.gain_db == 0:
+                heard = onsets(load(p.path), sensitivity=sensitivity)
+                total += score.judge(heard, p, RATE)[0]
+        found.append(total.found)
+    assert found[1] >= found[0]
+
+
+def test_the_defaults_are_what_was_fitted():
+    """On all drums, rounded to three digits."""
+    fitted = json.loads((EXPERIMENT / "settings.json").read_text("utf-8"))["all"]
+    for name, value in fitted["settings"].items():
+        assert HIT_SPECS.defaults[name] == pytest.approx(value, rel=0.01, abs=0.005)
 
 
 def test_a_detector_is_known_by_its_name_and_by_its_settings():
@@ -319,11 +416,38 @@ def test_the_figures_of_the_experiment(shared):
         audio = load(p.path) * np.float32(10 ** (p.gain_db / 20))
         totals[p], _, _ = score.judge(onsets(audio), p, RATE)
     rows = score.sums(totals)
-    assert rows["0"]["all"]["F"] > 0.97
-    assert rows["-24"]["all"]["F"] > 0.96
-    assert min(rows[gain]["clean"]["F"] for gain in rows) > 0.98
+    assert rows["0"]["all"]["F"] > 0.98
+    assert min(rows[gain]["all"]["F"] for gain in rows) > 0.975
+    assert min(rows[gain]["clean"]["F"] for gain in rows) > 0.99
     assert rows["0"]["roll"]["recall"] > 0.98
-    assert rows["0"]["all"]["late_ms_95"] < 3.0
+    assert rows["0"]["all"]["late_ms_95"] < 2.7
+
+
+def test_the_experiment_runs_on_any_folder_of_that_layout(tmp_path, monkeypatch):
+    """A drum that no fold knows, nothing missed, no rolls, no bleed, odd noise."""
+    at = 0.3 + 0.3 * np.arange(5)
+    audio = strokes(at, np.full(5, 0.8))
+    rows = [f"{round(t * RATE)},snare,-3,40" for t in at]
+    (tmp_path / "a.csv").write_text(
+        "sample,type,peak_dbfs,contrast_db\n" + "\n".join(rows)
+    )
+    entries = []
+    for name, level in (("clean", None), ("noisy", -60.5)):
+        more = 0.0 if level is None else noise(level, len(audio) / RATE)
+        soundfile.write(tmp_path / f"{name}.wav", 0.5 * audio + more, RATE)
+        entries.append(
+            {"file": f"{name}.wav", "truth": "a.csv", "drum": "another"}
+            | {"kind": "groove", "noise_dbfs": level, "bleed": False}
+        )
+    (tmp_path / "performances.json").write_text(json.dumps(entries))
+    out = tmp_path / "out"
+    argv = ["run.py", str(tmp_path), "--out", str(out), "--only", "adaptive"]
+    monkeypatch.setattr(sys, "argv", argv)
+    experiment("run").main()
+    found = json.loads((out / "results.json").read_text())
+    assert found["adaptive, cross-validated"]["sums"]["0"]["all"]["F"] == 1.0
+    assert found["lost"] == {}
+    assert (out / "recall.png").exists()
 
 
 def experiment(name):

@@ -8,40 +8,21 @@ process, so that whatever else the machine does slows both down. Median, at bloc
 
 from time import perf_counter
 
-import jax
-import jax.numpy as jnp
 import numpy as np
+from gate import model_of
 
 from jaxsnare.detector import HIT_SPECS
 from jaxsnare.drummer import groove
-from jaxsnare.features import OnsetFeatures
-from jaxsnare.features.normalise import Normaliser
 from jaxsnare.live.engine import Engine, settle
-from jaxsnare.mapping import Mapping
-from jaxsnare.model import Model
 from jaxsnare.onset import ONSET_SPECS
-from jaxsnare.presets import read_preset
-from jaxsnare.synths import Snare808
 
 RATE, BLOCK = 48_000, 64
 SETTINGS = {"adaptive": HIT_SPECS.defaults, "published": ONSET_SPECS.defaults}
 
 
 def engine_of(settings: dict[str, float]) -> Engine:
-    """The step of a model that no one trained."""
-    synth = Snare808(RATE)
-    mapping = Mapping(3, len(synth.specs), (32,))
-    model = Model(
-        synth,
-        synth.specs,
-        read_preset("808_snare_1", synth),
-        mapping,
-        mapping.init(jax.random.key(0)),
-        OnsetFeatures(RATE, 256),
-        Normaliser(jnp.array([-60.0, 0, -60]), jnp.array([0.0, 140, 0])),
-        jnp.full(3, 0.5),
-        dict(settings),
-    )
+    """The step of a model that no one trained, its gate open."""
+    model = model_of(None, RATE, dict(settings))
     return Engine(model.remapper(), model.params(), BLOCK)
 
 

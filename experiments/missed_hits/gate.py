@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from mixing import bleed_to_learn, mixed_grooves
-from run import SETTINGS
+from run import SETTINGS, settings_for
 from score import Performance, Score, judge, performances
 
 from jaxsnare.audio import read_audio_native
@@ -52,10 +52,13 @@ def other_hits(data: Path, p: Performance, rate: int) -> np.ndarray:
         return listen([folder], rate, WINDOW).audio
 
 
-def model_of(hits: np.ndarray, rate: int, settings: dict[str, float]) -> Model:
-    """A model that no one trained, which hears what a trained one would."""
+def model_of(hits: np.ndarray | None, rate: int, settings: dict[str, float]) -> Model:
+    """A model that no one trained, which hears what one of these hits would."""
+    examples = no_examples()
+    if hits is not None:
+        examples = examples._replace(hits=examples_of(hits, WINDOW, rate))
     synth = Snare808(rate)
-    mapping = Mapping(3, len(synth.specs), (8,))
+    mapping = Mapping(3, len(synth.specs), (32,))
     return Model(
         synth,
         synth.specs,
@@ -66,7 +69,7 @@ def model_of(hits: np.ndarray, rate: int, settings: dict[str, float]) -> Model:
         Normaliser(jnp.full(3, -60.0), jnp.zeros(3)),
         jnp.full(3, 0.5),
         settings,
-        examples=no_examples()._replace(hits=examples_of(hits, WINDOW, rate)),
+        examples=examples,
     )
 
 
@@ -101,7 +104,7 @@ def main() -> None:
     for p, audio, kind in grooves:
         if p.drum not in hits:
             hits[p.drum] = other_hits(data, p, rate)
-        alone = model_of(hits[p.drum], rate, folds[p.drum]["settings"])
+        alone = model_of(hits[p.drum], rate, settings_for(folds, p.drum))
         bleed = np.concatenate(bleed_to_learn(data, p, rate)).astype(np.float32)
         knowing, _ = learn_bleed(alone, bleed)
         for name, model in (("hits alone", alone), ("calibrated", knowing)):

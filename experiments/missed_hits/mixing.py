@@ -92,7 +92,7 @@ def bleed_to_learn(data: Path, p: Performance, rate: int) -> list[np.ndarray]:
 
 
 GAPS_MS = (30.0, 40.0, 50.0)
-FLAMS = 4
+FLAMS = 8
 """Of each gap, for each drum."""
 
 
@@ -133,5 +133,19 @@ def flams(data: Path) -> Iterator[tuple[Performance, np.ndarray]]:
         )
 
 
+def strokes(data: Path) -> Iterator[tuple[Performance, np.ndarray]]:
+    """Every single hit but the buzzes, its first STROKE_S."""
+    for p in {p.drum: p for p in performances(data)}.values():
+        for file in sorted((data / "real" / p.drum).glob("*.flac")):
+            if not file.name.startswith("buzz"):
+                audio, rate = read_audio_native(file)
+                hits, excused = np.array([ONSET_AT]), np.array([False])
+                one = replace(
+                    p, name=file.stem, kind="stroke", hits=hits, excused=excused
+                )
+                yield one, audio[: round(STROKE_S * rate)]
+
+
+STROKE_S = 0.2
 ONSET_AT = 441
 """Sample of a single hit's file at which it begins."""

@@ -78,7 +78,7 @@ def performances(data: Path) -> Iterator[Performance]:
         if noise is not None:
             peaks = np.array([float(row["peak_dbfs"]) for row in rows])
             excused |= peaks < noise + ABOVE_NOISE_DB
-            condition = f"noise{-noise}"
+            condition = f"noise{-noise:g}"
         for gain in GAINS_DB if noise is None else (0,):
             yield Performance(
                 Path(entry["file"]).stem,

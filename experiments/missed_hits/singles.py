@@ -3,10 +3,12 @@
     python experiments/missed_hits/singles.py DATA --out missed-hits-results
 
 DATA as for gate.py. Prints, and leaves in singles.json: how many strokes of flams and
-buzzes are found, each drum's with the settings fitted without it; how many onsets too
-many there are in recordings of one stroke; how often a recording that begins within a
-note begins with a hit; and how many toms, and hits of the drum, a gate lets play that
-was calibrated with or without toms. The latter two have the shipped settings.
+buzzes are found, each drum's with the settings fitted without it, by their distance and
+their place; how many onsets too many there are in recordings of one stroke; how often a
+recording that begins within a note, or in noise, begins with a hit, and how many there
+are in minutes of noise; how soft a stroke after an accent may be; and how many toms,
+and hits of the drum, a gate lets play that was calibrated with or without toms. All but
+the flams and toms have the shipped settings.
 """
 
 import argparse
@@ -17,8 +19,8 @@ from pathlib import Path
 import jax
 import numpy as np
 from gate import WINDOW, model_of
-from mixing import DISTRACTORS, ONSET_AT, flams, half
-from run import SETTINGS
+from mixing import DISTRACTORS, GAPS_MS, ONSET_AT, flams, half
+from run import SETTINGS, settings_for
 from score import Score, judge
 
 from jaxsnare.audio import read_audio_native
@@ -37,14 +39,33 @@ WITHIN_MS = (30.0, 400.0)
 """Of a note, where a recording is made to begin."""
 
 
-def found_flams(data: Path, folds: dict[str, dict]) -> dict[str, float]:
+def found_flams(data: Path, folds: dict[str, dict]) -> dict[str, float | str]:
     """Recall of the strokes of flams and buzzes 30 to 50 ms apart, and precision."""
-    total = Score()
+    total, places = Score(), {}
     for p, audio in flams(data):
-        params = as_params(folds[p.drum]["settings"])
-        total += judge(find_onsets(HitDetector(RATE), params, audio), p, RATE)[0]
+        params = as_params(settings_for(folds, p.drum))
+        onsets = find_onsets(HitDetector(RATE), params, audio)
+        score, missed, _ = judge(onsets, p, RATE)
+        total += score
+        for k in np.flatnonzero(~p.excused):
+            row = places.setdefault(place(p.hits, int(k)), [0, 0])
+            row[0] += p.hits[k] not in missed
+            row[1] += 1
     row = total.row()
-    return {k: row[k] or 0.0 for k in ("hits", "recall", "precision")}
+    found: dict[str, float | str] = {
+        k: row[k] or 0.0 for k in ("hits", "recall", "precision")
+    }
+    return found | {k: f"{n} of {many}" for k, (n, many) in sorted(places.items())}
+
+
+def place(hits: np.ndarray, k: int) -> str:
+    """Where in its figure a stroke is, and how far from the next."""
+    gaps = np.diff(hits) * 1000 / RATE
+    before = gaps[k - 1] if k else np.inf
+    after = gaps[k] if k < len(gaps) else np.inf
+    near = 2 * max(GAPS_MS)
+    where = "first" if before > near else "last" if after > near else "middle"
+    return f"{min(before, after):.0f} ms, {where}"
 
 
 def hits_of(data: Path) -> list[tuple[str, np.ndarray]]:
@@ -63,6 +84,68 @@ def too_many(hits: list[tuple[str, np.ndarray]]) -> dict[str, dict[str, int]]:
         row["none"] += n == 0
         row["more"] += max(n - 1, 0)
     return counts
+
+
+NOISES = {"white": 0.0, "pink": 1.0, "brown": 2.0}
+"""Kinds of noise, and how steeply their power falls over the frequency."""
+NOISE_DBFS, NOISE_S, SEEDS, NOISE_STARTS = -50.0, 60.0, 20, 300
+
+
+def noise(slope: float, seconds: float, seed: int) -> np.ndarray:
+    """Gaussian noise of NOISE_DBFS (RMS), above 20 Hz."""
+    size = round(seconds * RATE)
+    spectrum = np.fft.rfft(np.random.default_rng(seed).normal(size=size))
+    hz = np.maximum(np.fft.rfftfreq(size, 1 / RATE), 1.0)
+    audio = np.fft.irfft(spectrum * (hz >= 20) * hz ** (-slope / 2), size)
+    rms = np.sqrt(np.mean(np.square(audio)))
+    return np.asarray(audio * (10 ** (NOISE_DBFS / 20) / rms), np.float32)
+
+
+def in_noise() -> dict[str, dict[str, int]]:
+    """Onsets in minutes of noise, and starts of 0.4 s within it that have any."""
+    detector, params = HitDetector(RATE), as_params(HIT_SPECS.defaults)
+    counts = {}
+    for name, slope in NOISES.items():
+        minutes = [noise(slope, NOISE_S, seed) for seed in range(SEEDS)]
+        begun = [noise(slope, 0.4, seed) for seed in range(NOISE_STARTS)]
+        counts[name] = {
+            "minutes": SEEDS,
+            "onsets": sum(len(find_onsets(detector, params, x)) for x in minutes),
+            "starts": NOISE_STARTS,
+            "hits": sum(len(find_onsets(detector, params, x)) > 0 for x in begun),
+        }
+    return counts
+
+
+SOFTER_DB, AFTER_S = range(15, 50), (0.25, 0.5, 1.0, 1.9, 2.5, 4.0)
+
+
+def after_accents(hits: list[tuple[str, np.ndarray]]) -> dict[str, dict[str, int]]:
+    """How much softer than an accent a stroke may be that is heard s after it, in dB:
+    of half of some drums' centre strokes, and of all but the tenth part."""
+    detector, params = HitDetector(RATE), as_params(HIT_SPECS.defaults)
+    strokes = [x for name, x in hits if name == "centre"][::8]
+    found: dict[str, list[int]] = {f"{s:g} s": [] for s in AFTER_S}
+    for stroke in strokes:
+        for after in AFTER_S:
+            size, at = round((after + 0.2) * RATE), round(after * RATE)
+            accent = np.resize(np.pad(stroke, (0, size)), size)
+            heard = 0
+            for softer in SOFTER_DB:
+                audio = accent.copy()
+                audio[at:] += 10 ** (-softer / 20) * stroke[: size - at]
+                near = np.abs(
+                    find_onsets(detector, params, audio.astype(np.float32))
+                    - (at + ONSET_AT)
+                )
+                if not np.any(near < 0.02 * RATE):
+                    break
+                heard = softer
+            found[f"{after:g} s"].append(heard)
+    return {
+        after: {"half": int(np.median(dbs)), "nine in ten": int(np.quantile(dbs, 0.1))}
+        for after, dbs in found.items()
+    }
 
 
 def starts(hits: list[tuple[str, np.ndarray]]) -> dict[str, dict[str, float]]:
@@ -104,6 +187,8 @@ def played_toms(data: Path, folds: dict[str, dict]) -> dict[str, dict[str, float
     learned["hi-hat, kick, toms"] = (*DISTRACTORS, TOMS)
     counts: dict[str, dict[str, float]] = {}
     for drum in sorted(set(folds) - {"all"}):
+        if not (data / "real" / drum).is_dir():
+            continue
         hits = listen([data / "real" / drum], RATE, WINDOW).audio
         plain = model_of(hits[::2], RATE, folds[drum]["settings"])
         unseen = examples_of(hits[1::2], WINDOW, RATE, (0.0,))
@@ -139,6 +224,8 @@ def main() -> None:
         "flams": found_flams(arguments.data, folds),
         "one stroke": too_many(hits),
         "starts": starts(hits),
+        "noise": in_noise(),
+        "softer after an accent, dB": after_accents(hits),
         "toms": played_toms(arguments.data, folds),
     }
     text = json.dumps(found, indent=1)

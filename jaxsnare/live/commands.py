@@ -34,7 +34,8 @@ from jaxsnare.terminal import Answer, duration, note, plural, table
 
 WAIT_S = 30.0  # for ten hits, at most
 ROOM_S, BLEED_S = 5.0, 15.0
-FLOOR = "onset.floor"
+LEARNED = ("onset.floor", "onset.noise")
+"""Settings of a detector that a room teaches."""
 RING_S = 1.0  # after the end of a file, in which its last hit rings
 
 
@@ -257,9 +258,16 @@ def run_calibrate(args: argparse.Namespace) -> Answer:
         if args.room is not None:
             audio = _sound(args, model, args.room, ROOM_S, "let the room be quiet")
             model, data["floor_db"] = learn_room(model, audio)
-            said.append(f"The room is no hit: floor {data['floor_db']:g} dB.")
+            words = f"floor {data['floor_db']:g} dB"
+            if "onset.noise" in model.onset:
+                data["noise_db"] = model.onset["onset.noise"]
+                words += f", noise {data['noise_db']:g} dB"
+            said.append(f"The room is no hit: {words}.")
         if args.bleed is not None:
-            words = "let the others play, and no one the drum"
+            words = (
+                "let the others play, hi-hat and kick also together, and no one the "
+                "drum"
+            )
             audio = _sound(args, model, args.bleed, BLEED_S, words)
             model, data["others"] = learn_bleed(model, audio)
             data["gate"] = model.play["gate"]
@@ -272,8 +280,9 @@ def run_calibrate(args: argparse.Namespace) -> Answer:
         raise ValueError(f"{folder}: {error}{kept}") from None
     # settings that were only for hearing now are not kept
     stored = Model.load(folder)
-    onset = stored.onset | ({FLOOR: model.onset[FLOOR]} if "floor_db" in data else {})
-    model = replace(model, onset=onset)
+    learned = LEARNED if "floor_db" in data else ()
+    learned = {n: model.onset[n] for n in learned if n in model.onset}
+    model = replace(model, onset=stored.onset | learned)
     model.save(folder, overwrite=True)
     return Answer(data, f"{' '.join(said)} It is kept in {folder}.")
 

@@ -71,14 +71,18 @@ def calibrate(parser: Parser) -> None:
     parser.add_argument("models", nargs=1, type=Path, metavar="MODEL", help=words)
     for flag, words in (
         ("--room", "learn the room's noise while no one plays"),
-        ("--bleed", "learn how the others sound, who play without the drum"),
+        (
+            "--bleed",
+            "learn how the others sound, who play without the drum: each alone, and "
+            "hi-hat and kick struck together",
+        ),
     ):
         words += ": from a recording, or without FILE from the microphone"
         parser.add_argument(
             flag, nargs="?", type=Path, const=LISTEN, metavar="FILE", help=words
         )
     _device_options(parser)
-    hearing_knobs(parser, "the model's")
+    hearing_knobs(parser, "the model's", ", during this calibration only")
 
 
 def _device_options(parser: Parser) -> None:

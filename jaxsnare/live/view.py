@@ -20,13 +20,14 @@ from jaxsnare.terminal import duration
 METER_DB = 60.0
 WIDTH = 40  # of a meter, in characters, where there is room
 HOLD_S = 0.25  # a meter shows the highest level of so long
-STEPS = {"sensitivity": 0.1, "mix": 0.1, "gain": 1.0, "trim": 1.0, "onset.on": 1.0}
+STEPS = {"gain": 1.0, "trim": 1.0, "onset.on": 1.0, "onset.sensitivity": -1.0}
+"""Of the knobs whose step is not 0.1; upper case turns the last one down."""
 KEYS = {
     "s/S": "sensitivity down/up",
     "m/M": "mix towards drum/synth",
     "g/G": "gain of the synth down/up",
     "t/T": "trim of the input down/up",
-    "o/O": "threshold down (hears softer hits)/up",
+    "o/O": "hears softer hits/fewer",
     "l/L": "loudness follow down/up",
     "c": "calibrate: play ten hits",
     "r": "reset the running normaliser",
@@ -48,9 +49,16 @@ TURNS = {
 }
 
 
+def knob(controls: Controls, key: str) -> str:
+    """The knob of a key: of a detector with a sensitivity that, not the threshold."""
+    name = TURNS[key.lower()]
+    easier = "onset.sensitivity"
+    return easier if name == "onset.on" and easier in controls.specs.names else name
+
+
 def turn(controls: Controls, key: str) -> str:
     """Turn the knob of a key, lower case down and upper case up; what it is now."""
-    name = TURNS[key.lower()]
+    name = knob(controls, key)
     step = STEPS.get(name, 0.1)
     spec = controls.specs[name]
     value = controls[name] + (step if key.isupper() else -step)
@@ -104,17 +112,21 @@ class Screen:
         heard = dbfs(float(recent.input_peak.max(initial=0.0)))
         played = dbfs(float(recent.output_peak.max(initial=0.0)))
         signal = float(recent.level_db.max(initial=0.0))
-        spec, threshold = controls.specs["onset.on"], controls["onset.on"]
+        detector = player.engine.remapper.detector
+        names = detector.specs.names
+        threshold = float(detector.threshold_db({n: controls[n] for n in names}))
+        spec = controls.specs["onset.on"]
         onset, mark = (signal / spec.hi - 1) * METER_DB, threshold / spec.hi
-        room = min(WIDTH, width - 8 - 16)
+        room = min(WIDTH, width - 8 - 18)
         return [
             f"input   {bar(heard, width=room)} {heard:6.1f} dBFS",
             f"output  {bar(played, width=room)} {played:6.1f} dBFS",
-            f"onset   {bar(onset, mark, room)} {signal:6.1f} / {threshold:.0f} dB",
+            f"onset   {bar(onset, mark, room)} {signal:6.1f} / {threshold:.1f} dB",
         ]
 
     def _numbers(self) -> list[str]:
         player, controls, stats = self.player, self.controls, self.player.stats
+        knobs = [knob(controls, key) for key in TURNS]
         lines = [
             f"model   {self.model}",
             f"hits    {stats.hits}, {self.hits_per_minute:.0f} a minute",
@@ -130,7 +142,7 @@ class Screen:
             f"step    {p50:.3f} ms, 99 % under {p99:.3f} ms, of {budget:.2f} ms",
             f"lost    {stats.lost} blocks (xruns), {stats.faults} faults, "
             f"{player.engine.bad_input} blocks of bad input",
-            "knobs   " + "  ".join(f"{n} {controls[n]:g}" for n in TURNS.values()),
+            "knobs   " + "  ".join(f"{n} {controls[n]:g}" for n in knobs),
         ]
         if misfit := stats.misfit(player.engine.block):
             lines.append(f"        {misfit}")
