@@ -62,7 +62,7 @@ def trained(home):
     """A model trained by the command line in a process of its own, and its answer."""
     words = ["practice.wav", "--out", "model", "--report", "model/learned.png"]
     done = subprocess.run(
-        [*MODULE, "train", *words, "--epochs", "2", "--json"],
+        [*MODULE, "train", *words, "--recipe", "published", "--epochs", "2", "--json"],
         cwd=home.folder,
         env=home.environment,
         capture_output=True,

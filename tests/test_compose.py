@@ -15,7 +15,6 @@ from jaxsnare.live.engine import Engine
 from jaxsnare.model import Model
 from jaxsnare.params import as_params
 from jaxsnare.presets import read_preset
-from jaxsnare.recipe import Recipe
 from jaxsnare.remapper import remap
 from jaxsnare.synths import find_synth, render
 from jaxsnare.train import listen, train
@@ -79,9 +78,8 @@ def test_it_trains_on_a_real_drum_and_plays(cowbell, shared, tmp_path):
     """It follows better than one sound for every hit, and live as in a file."""
     hits = listen([shared / "data" / "snare" / "real" / "fs_14x05_maple"], RATE)
     synth = cowbell(RATE)
-    recipe = Recipe(epochs=40, learning_rate=2e-3)
     with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes
-        training = train(hits, synth, read_preset("default", synth), recipe)
+        training = train(hits, synth, read_preset("default", synth))
     assert training.model.training["test"]["mean_ratio"] < 0.9
     training.model.save(tmp_path / "model")
     model = Model.load(tmp_path / "model")

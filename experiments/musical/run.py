@@ -210,7 +210,8 @@ def trajectories(played: Remapped, drum: np.ndarray, latency: int) -> Figure:
         synth_line = of_synth[:, k] - of_synth[:, k].mean()
         axes.plot(at, drum_line, "o-", ms=3, lw=0.8, color=BLACK, label="drum")
         axes.plot(at, synth_line, "o-", ms=3, lw=0.8, color=VERMILLION, label="synth")
-        same = np.corrcoef(drum_line, synth_line)[0, 1] if len(at) > 2 else np.nan
+        moves = len(at) > 2 and drum_line.any() and synth_line.any()
+        same = np.corrcoef(drum_line, synth_line)[0, 1] if moves else np.nan
         words = FULL_NAMES[name].replace(" ", "\n", 1)
         axes.set_ylabel(f"{words}\n({UNITS[target.units[k]]})", size=8)
         axes.set_title(f"correlation {same:.2f}", size=8, loc="right")
