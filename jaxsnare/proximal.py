@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxsnare.fitting import (
+    Best,
     FitState,
     Method,
     choose,
@@ -176,7 +177,10 @@ class Proximal(Method):
         loss = mean_used(losses[:, trained:], validation_set.used)
         loss = jnp.where(gains, loss, state.best.loss)
         stalled = jnp.where(gains, 0, state.own.stalled + 1)
+        # A step is better than none, whatever the few validation hits say.
+        first = gains & (state.best.epoch == 0)
         best = state.best.updated(epoch, weights, loss)
+        best = choose(first, Best(weights, loss, epoch), best)
         train_loss = jnp.where(trying, was, state.own.loss)
         train_loss = jnp.where(gains, mean(losses), train_loss)
         own = ProximalState(price, stalled, train_loss)
