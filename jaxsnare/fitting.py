@@ -5,6 +5,7 @@ sounds that all of them ask for in a step make one list. Sounds are by far most 
 work; those that do not count (padding, models with fewer hits) are never made.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -144,20 +145,21 @@ class FitState(NamedTuple):
     best: Best
 
 
-class Method:
+class Method(ABC):
     """How weights are moved, an epoch at a time. Subclasses are frozen dataclasses."""
 
+    @abstractmethod
     def start(self, weights: Any, used: Bool[np.ndarray, "M N"]) -> Any:
         """What it keeps besides the weights, at the beginning.
 
         used: which places of the training set hold hits.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def order(self, counts: Sequence[int], seeds: Sequence[int], epoch: int) -> Any:
         """What an epoch needs to know that is drawn, by model [M, ...]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def epoch(
         self,
         problem: Problem,
@@ -171,7 +173,6 @@ class Method:
 
         Models are independent of each other.
         """
-        raise NotImplementedError
 
     def finished(self, state: FitState) -> bool:
         """Whether no further epoch can bring anything."""
