@@ -222,10 +222,10 @@ class HitDetector(Detector):
     nothing.
 
     >>> detector = HitDetector(sample_rate=44_100)
-    >>> burst = jnp.zeros(64).at[20:].set(0.5 * jnp.cos(jnp.arange(44.0)))
+    >>> burst = jnp.zeros(1024).at[980:].set(0.5 * jnp.cos(jnp.arange(44.0)))
     >>> _, out = detector.step(detector.defaults, detector.init(), burst)
     >>> jnp.flatnonzero(out.fired)
-    Array([22], dtype=int32)
+    Array([982], dtype=int32)
     """
 
     specs = HIT_SPECS
