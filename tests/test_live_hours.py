@@ -13,7 +13,7 @@ from jaxsnare.synths.synth import FOREVER
 
 RATE, BLOCK = 48_000, 64
 GROOVE = groove(RATE).audio[: 2 * RATE]
-PAUSE = np.zeros(3 * RATE, np.float32)
+PAUSE = np.zeros(8 * RATE, np.float32)  # until the loudest is forgotten
 SILENT = 1e-9  # what is left of the voices before
 
 
