@@ -132,6 +132,12 @@ def run_train(args: argparse.Namespace) -> Answer:
         "targets",
         "seed",
     )
+    for name, owner in (("batch", "adam"), ("decay", "proximal")):
+        if getattr(args, name) is not None and recipe.optimiser != owner:
+            raise ValueError(
+                f"--{name} is a setting of --optimiser {owner}; the optimiser is "
+                f"{recipe.optimiser}"
+            )
     hits, synth, preset = what_to_follow(args, recipe.window)
     state = out.with_name(f"{out.name}.training")
     saved = saved_state([Job(hits, preset, recipe)], synth, state)

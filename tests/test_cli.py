@@ -460,6 +460,22 @@ UNUSABLE = {
 }
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            ["--batch", "8"],
+            "--batch is a setting of --optimiser adam; the optimiser is",
+        ),
+        (["--decay", "0.1", "--optimiser", "adam"], "--decay is a setting of --optimi"),
+        (["--learning-rate", "0.001"], "the optimiser is 'proximal', which has none"),
+    ],
+)
+def test_settings_of_the_other_optimiser_are_refused(refused, options, message):
+    """Before anything is listened to."""
+    assert message in refused("train", "x.wav", "--out", "m", *options)
+
+
 def test_options_change_the_recipe_that_was_named():
     names = "epochs", "weights", "reference", "seed"
 
