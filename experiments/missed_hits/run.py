@@ -19,6 +19,7 @@ import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import soundfile
@@ -37,7 +38,7 @@ from score import (
 from jaxsnare.audio import read_audio_native
 from jaxsnare.component import run_blocks
 from jaxsnare.detector import HIT_SPECS, WEIGHTS, HitDetector
-from jaxsnare.onset import ONSET_SPECS, OnsetDetector, find_onsets
+from jaxsnare.onset import ONSET_SPECS, OnsetDetector, Onsets, find_onsets
 from jaxsnare.params import as_params
 
 SETTINGS = Path(__file__).parent / "settings.json"
@@ -200,54 +201,74 @@ BEFORE_MS = 60.0
 """How long an onset may hide the hits that follow."""
 
 
-def lost_hits(data: Path, folds: dict[str, dict], path: Path) -> dict[str, int]:
-    """A picture of every hit missed at recorded level; how many, by why."""
+class Heard(NamedTuple):
+    """A recording as a detector hears it."""
+
+    audio: np.ndarray  # [T]
+    out: Onsets  # [T]
+    rate: int
+
+    @property
+    def onsets(self) -> np.ndarray:
+        return np.flatnonzero(self.out.fired)
+
+
+def hear(audio: np.ndarray, rate: int, settings: dict[str, float]) -> Heard:
+    out = run_blocks(HitDetector(rate), as_params(settings), audio)
+    return Heard(audio, out, rate)
+
+
+def draw_hits(hits: list[tuple[str, Heard, int]], path: Path) -> None:
+    """A panel for each hit - title, recording, sample -: sound, signal, threshold."""
     from matplotlib.figure import Figure
 
-    lost, why = [], {}
-    for p in performances(data):
-        if p.gain_db == 0:
-            audio, rate = read_audio_native(p.path)
-            params = as_params(settings_for(folds, p.drum))
-            out = run_blocks(HitDetector(rate), params, audio)
-            onsets = np.flatnonzero(out.fired)
-            _, missed, false = judge(onsets, p, rate)
-            lost += [(p, rate, audio, out, onsets, false, at) for at in missed]
-    if not lost:
-        return why
-    rows = -(-len(lost) // 4)
+    rows = -(-len(hits) // 4)
     figure = Figure(figsize=(14, 2.6 * rows), layout="constrained")
     panels = figure.subplots(rows, 4, squeeze=False).ravel()
-    for axes, (p, rate, audio, out, onsets, false, at) in zip(
-        panels[: len(lost)], lost, strict=True
-    ):
-        near = [(at - f) * 1000 / rate for f in false]
-        near = [ms for ms in near if 0 < ms < BEFORE_MS]
-        reach = slice(at + round(EARLY_MS * rate / 1000), at + round(0.02 * rate))
-        short = (out.threshold[reach] - out.level[reach]).min()
-        reason = f"short by {short:.1f} dB"
-        kind = f"{p.condition}: too soft for the threshold"
-        if near:
-            reason = f"{min(near):.1f} ms after a false onset"
-            kind = f"{p.condition}: hidden by a false onset just before"
-        why[kind] = why.get(kind, 0) + 1
-        start, end = (at + round(ms * rate / 1000) for ms in AROUND_MS)
-        start = max(start, 0)
-        ms = (np.arange(start, end) - at) * 1000 / rate
-        peak = np.abs(audio[start:end]).max()
-        axes.plot(ms, 30 * audio[start:end] / peak, color="0.75", linewidth=0.6)
-        axes.plot(ms, out.level[start:end], label="detection signal")
-        axes.plot(ms, out.threshold[start:end], "--", label="threshold")
+    for axes, (title, heard, at) in zip(panels, hits, strict=False):
+        start, end = (at + round(ms * heard.rate / 1000) for ms in AROUND_MS)
+        start, end = max(start, 0), min(end, len(heard.audio))
+        ms = (np.arange(start, end) - at) * 1000 / heard.rate
+        peak = np.abs(heard.audio[start:end]).max()
+        sound = 30 * heard.audio[start:end] / peak
+        axes.plot(ms, sound, color="0.75", linewidth=0.6)
+        axes.plot(ms, heard.out.level[start:end], label="detection signal")
+        axes.plot(ms, heard.out.threshold[start:end], "--", label="threshold")
         axes.axvline(0, color="red", label="hit")
-        for k in onsets[(onsets >= start) & (onsets < end)]:
-            axes.axvline((k - at) * 1000 / rate, color="k", linestyle=":")
-        axes.set_title(f"{p.name}\n{reason}", fontsize=8)
+        for k in heard.onsets[(heard.onsets >= start) & (heard.onsets < end)]:
+            axes.axvline((k - at) * 1000 / heard.rate, color="k", linestyle=":")
+        axes.set_title(title, fontsize=8)
         axes.set_ylim(-30, 80)
-    for axes in panels[len(lost) :]:
+    for axes in panels[len(hits) :]:
         axes.set_visible(False)
     panels[0].legend(fontsize=6)
     figure.supxlabel("ms from the hit; dotted: onsets; grey: the sound")
     figure.savefig(path, dpi=60)
+
+
+def lost_hits(data: Path, folds: dict[str, dict], path: Path) -> dict[str, int]:
+    """A picture of every hit missed at recorded level; how many, by why."""
+    lost, why = [], {}
+    for p in performances(data):
+        if p.gain_db != 0:
+            continue
+        audio, rate = read_audio_native(p.path)
+        heard = hear(audio, rate, settings_for(folds, p.drum))
+        _, missed, false = judge(heard.onsets, p, rate)
+        for at in missed:
+            near = [(at - f) * 1000 / rate for f in false]
+            near = [ms for ms in near if 0 < ms < BEFORE_MS]
+            reach = slice(at + round(EARLY_MS * rate / 1000), at + round(0.02 * rate))
+            short = (heard.out.threshold[reach] - heard.out.level[reach]).min()
+            reason = f"short by {short:.1f} dB"
+            kind = f"{p.condition}: too soft for the threshold"
+            if near:
+                reason = f"{min(near):.1f} ms after a false onset"
+                kind = f"{p.condition}: hidden by a false onset just before"
+            why[kind] = why.get(kind, 0) + 1
+            lost.append((f"{p.name}\n{reason}", heard, int(at)))
+    if lost:
+        draw_hits(lost, path)
     return why
 
 

@@ -8,7 +8,8 @@ their place; how many onsets too many there are in recordings of one stroke; how
 recording that begins within a note, or in noise, begins with a hit, and how many there
 are in minutes of noise; how soft a stroke after an accent may be; and how many toms,
 and hits of the drum, a gate lets play that was calibrated with or without toms. All but
-the flams and toms have the shipped settings.
+the flams and toms have the shipped settings. Draws the strokes of flams and buzzes that
+are missed, close.png, and the second onsets of one stroke, twice.png.
 """
 
 import argparse
@@ -20,7 +21,7 @@ import jax
 import numpy as np
 from gate import WINDOW, model_of
 from mixing import DISTRACTORS, GAPS_MS, ONSET_AT, flams, half
-from run import SETTINGS, settings_for
+from run import SETTINGS, draw_hits, hear, settings_for
 from score import Score, judge
 
 from jaxsnare.audio import read_audio_native
@@ -39,18 +40,24 @@ WITHIN_MS = (30.0, 400.0)
 """Of a note, where a recording is made to begin."""
 
 
-def found_flams(data: Path, folds: dict[str, dict]) -> dict[str, float | str]:
-    """Recall of the strokes of flams and buzzes 30 to 50 ms apart, and precision."""
-    total, places = Score(), {}
+def found_flams(
+    data: Path, folds: dict[str, dict], path: Path
+) -> dict[str, float | str]:
+    """Recall of the strokes of flams and buzzes 30 to 50 ms apart, and precision; a
+    picture of those that are missed."""
+    total, places, lost = Score(), {}, []
     for p, audio in flams(data):
-        params = as_params(settings_for(folds, p.drum))
-        onsets = find_onsets(HitDetector(RATE), params, audio)
-        score, missed, _ = judge(onsets, p, RATE)
+        heard = hear(audio, RATE, settings_for(folds, p.drum))
+        score, missed, _ = judge(heard.onsets, p, RATE)
         total += score
+        for k in map(int, np.flatnonzero(np.isin(p.hits, missed))):
+            lost.append((f"{p.drum}\n{place(p.hits, k)}", heard, int(p.hits[k])))
         for k in np.flatnonzero(~p.excused):
             row = places.setdefault(place(p.hits, int(k)), [0, 0])
             row[0] += p.hits[k] not in missed
             row[1] += 1
+    if lost:
+        draw_hits(lost, path)
     row = total.row()
     found: dict[str, float | str] = {
         k: row[k] or 0.0 for k in ("hits", "recall", "precision")
@@ -69,20 +76,36 @@ def place(hits: np.ndarray, k: int) -> str:
 
 
 def hits_of(data: Path) -> list[tuple[str, np.ndarray]]:
-    """Articulation and sound of every single hit."""
+    """Drum and name, as "ash/centre_v01", and sound of every single hit."""
     files = sorted((data / "real").glob("*/*.flac"))
-    return [(f.name.split("_")[0], read_audio_native(f)[0]) for f in files]
+    return [
+        (f"{f.parent.name}/{f.stem}", read_audio_native(f)[0].astype(np.float32))
+        for f in files
+    ]
 
 
-def too_many(hits: list[tuple[str, np.ndarray]]) -> dict[str, dict[str, int]]:
-    """Recordings by articulation, those not heard, and onsets beyond the first."""
-    params, counts = as_params(HIT_SPECS.defaults), {}
+def articulation(name: str) -> str:
+    return name.split("/")[1].split("_")[0]
+
+
+def too_many(
+    hits: list[tuple[str, np.ndarray]], path: Path
+) -> dict[str, dict[str, int]]:
+    """Recordings by articulation, those not heard, and onsets beyond the first; a
+    picture of the second onsets of what is one stroke."""
+    counts, twice = {}, []
     for name, audio in hits:
-        n = len(find_onsets(HitDetector(RATE), params, audio.astype(np.float32)))
-        row = counts.setdefault(name, {"hits": 0, "none": 0, "more": 0})
+        heard = hear(audio, RATE, HIT_SPECS.defaults)
+        n, kind = len(heard.onsets), articulation(name)
+        row = counts.setdefault(kind, {"hits": 0, "none": 0, "more": 0})
         row["hits"] += 1
         row["none"] += n == 0
         row["more"] += max(n - 1, 0)
+        if n > 1 and not kind.startswith("buzz"):
+            title = "\n".join(name.split("/"))
+            twice += [(title, heard, int(at)) for at in heard.onsets[1:]]
+    if twice:
+        draw_hits(twice, path)
     return counts
 
 
@@ -124,7 +147,7 @@ def after_accents(hits: list[tuple[str, np.ndarray]]) -> dict[str, dict[str, int
     """How much softer than an accent a stroke may be that is heard s after it, in dB:
     of half of some drums' centre strokes, and of all but the tenth part."""
     detector, params = HitDetector(RATE), as_params(HIT_SPECS.defaults)
-    strokes = [x for name, x in hits if name == "centre"][::8]
+    strokes = [x for name, x in hits if articulation(name) == "centre"][::8]
     found: dict[str, list[int]] = {f"{s:g} s": [] for s in AFTER_S}
     for stroke in strokes:
         for after in AFTER_S:
@@ -154,7 +177,7 @@ def starts(hits: list[tuple[str, np.ndarray]]) -> dict[str, dict[str, float]]:
     low, high = (round(ms * RATE / 1000) for ms in WITHIN_MS)
     pieces: dict[str, list[np.ndarray]] = {"anywhere": [], "at a zero crossing": []}
     for name, audio in hits:
-        if name.startswith("buzz"):  # new strokes all along
+        if articulation(name).startswith("buzz"):  # new strokes all along
             continue
         for at in ONSET_AT + rng.integers(low, high, PLACES):
             crossing = np.flatnonzero(np.diff(np.signbit(audio[at : at + 2 * PIECE])))
@@ -220,17 +243,18 @@ def main() -> None:
     arguments = parser.parse_args()
     folds = json.loads(SETTINGS.read_text("utf-8"))
     hits = hits_of(arguments.data)
+    out: Path = arguments.out
+    out.mkdir(parents=True, exist_ok=True)
     found = {
-        "flams": found_flams(arguments.data, folds),
-        "one stroke": too_many(hits),
+        "flams": found_flams(arguments.data, folds, out / "close.png"),
+        "one stroke": too_many(hits, out / "twice.png"),
         "starts": starts(hits),
         "noise": in_noise(),
         "softer after an accent, dB": after_accents(hits),
         "toms": played_toms(arguments.data, folds),
     }
     text = json.dumps(found, indent=1)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / "singles.json").write_text(text + "\n")
+    (out / "singles.json").write_text(text + "\n")
     print(f"\n{text}")
 
 
