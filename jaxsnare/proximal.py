@@ -34,7 +34,7 @@ SENSITIVE, FINEST = 0.3, 0.01
 at a rate that is lower by as much, at least by the second."""
 EDGE = 0.01
 """Where the loss of a feature goes over from a square to a straight line."""
-TRUST, LEAST, MOST = 3.0, 1e-2, 1e4
+TRUST, LEAST, MOST = 0.3, 1e-2, 1e4
 """Price of a hit for leaving the place of its slopes: at first, and its limits."""
 HEARD = 0.3
 """How much of the price is for what the features move, beside the parameters."""
@@ -42,7 +42,7 @@ DEARER, CHEAPER, SLACK = 3.0, 0.4, 0.03
 """What the price is multiplied by, and the difference of losses that does not count."""
 TRIES, SHORTER = 5, 1 / 3
 """A step that makes the loss worse is tried again, shorter."""
-PATIENCE = 2
+PATIENCE = 3
 """Epochs in a row without a gain, after which a model is left as it is."""
 
 
