@@ -136,7 +136,7 @@ def synth_options(parser: Parser) -> None:
         "--preset",
         metavar="NAME|FILE",
         help="one of jaxsnare presets, 'default', or a .json file "
-        "(default 808_snare_1; of another synth: default)",
+        "(default 808_snare_1; of another synth its first, or 'default')",
     )
     set_option(parser)
 

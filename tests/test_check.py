@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -80,6 +81,17 @@ class Random(Tick):
 DRAWN = np.random.default_rng(0)
 
 
+class Weak(Tick):
+    """Its state begins as another type than it goes on with."""
+
+    def voice_init(self, dtype) -> Any:
+        return 0.0
+
+    def voice(self, p, state, n, white):
+        state, audio = super().voice(p, state, n, white)
+        return state + jnp.zeros((), jnp.float32), audio
+
+
 class Stopped(Tick):
     """A filter whose state takes no gradient along."""
 
@@ -125,6 +137,7 @@ SILENT, PARTITION, LIVE, GRADIENT, ONCE = list(LAWS)[1:]
             "is another in blocks of 112 samples than in one",
             marks=pytest.mark.slow,
         ),
+        (Weak, ONCE, "it was compiled 3 times for blocks of one length"),
     ],
 )
 def test_a_broken_synth_is_told_what_is_broken(kind, law, words):

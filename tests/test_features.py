@@ -265,6 +265,7 @@ def test_flux_and_amin_are_the_published_ones(published, dtype):
     check(flatness, published["flatness_amin1e-6_f2_f64"], dtype)
 
 
+@pytest.mark.slow  # it compiles a library
 def test_librosa_agrees():
     audio = hits(1)[0].astype(np.float32)
     framed = frames(jnp.asarray(audio), 2048, 512)

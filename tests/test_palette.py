@@ -485,6 +485,25 @@ def test_an_envelope_of_no_time_is_finite():
         assert np.isfinite(envelope(n, *params(*times), RATE)).all()
 
 
+def test_times_of_an_envelope_below_a_sample_are_held_there():
+    """The envelope is that of one sample, and the gradient by each time is 0."""
+    n, short, one = jnp.arange(-3, 40), 0.5e3 / RATE, 1e3 / RATE
+    usual = np.array([2.0, 3.0, 0.5, 4.0, 2.0])
+    for k in (0, 1, 3, 4):
+        held, below = usual.copy(), usual.copy()
+        held[k], below[k] = one, short
+
+        @jax.jit
+        def total(times):
+            return jnp.sum(adsr(n, *(times[i] for i in range(5)), sample_rate=RATE))
+
+        value, slope = jax.value_and_grad(total)(jnp.asarray(below, jnp.float32))
+        assert float(value) == pytest.approx(
+            float(total(jnp.asarray(held, jnp.float32)))
+        )
+        assert float(slope[k]) == 0.0
+
+
 def test_which_part_of_a_choice_sounds_has_no_gradient():
     """It is a switch: what is chosen is learnt by a classifier, not by a slope."""
     synth = choose("Either", low=Noises, high=Noises)(8000)

@@ -5,7 +5,6 @@ import pickle
 import shutil
 import time
 from dataclasses import replace
-from importlib.metadata import EntryPoint
 from typing import Any
 
 import jax
@@ -108,17 +107,17 @@ def test_the_same_source_is_the_same_class_and_another_another(blip, here):
 
 
 def test_a_synth_of_an_installed_package(here, monkeypatch, capsys):
-    """An entry point, as importlib.metadata gives it for a package on the path."""
+    """Entry points in the metadata of a package on the path, as pip writes them."""
     (here / "gong_package.py").write_text(BLIP.replace("Blip", "Gong"))
     monkeypatch.syspath_prepend(here)
-    points = [
-        EntryPoint("Gong", "gong_package:Gong", registry.GROUP),
-        EntryPoint("Lost", "gong_package:Lost", registry.GROUP),
-        EntryPoint("Ends", "end_package:Ends", registry.GROUP),
-        EntryPoint("snare808", "gong_package:Gong", registry.GROUP),
-    ]
+    installed = here / "gong-1.0.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: gong\n")
+    (installed / "entry_points.txt").write_text(
+        f"[{registry.GROUP}]\nGong = gong_package:Gong\nLost = gong_package:Lost\n"
+        "Ends = end_package:Ends\nsnare808 = gong_package:Gong\n"
+    )
     (here / "end_package.py").write_text("raise SystemExit(4)")
-    monkeypatch.setattr(registry, "entry_points", lambda group: points)
     gong = find_synth("gong")
     assert gong.__module__ == "gong_package"
     assert registry.name_of(gong) == "Gong"

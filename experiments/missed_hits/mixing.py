@@ -83,9 +83,11 @@ def bleed_to_learn(data: Path, p: Performance, rate: int) -> list[np.ndarray]:
         other = 1 - int(p.condition[-1])
         sounds = [half(data, name, other) for name in DISTRACTORS]
     else:
-        with open(data / "performances" / f"{p.name}.csv", newline="") as file:
-            rows = list(csv.DictReader(file))
-        used = {row["hit"] for row in rows if row["type"] == "bleed"}
+        used = set()
+        if p.condition == "bleed":
+            with open(data / "performances" / f"{p.name}.csv", newline="") as file:
+                rows = list(csv.DictReader(file))
+            used = {row["hit"] for row in rows if row["type"] == "bleed"}
         sounds = [without(data, name, used) for name in DISTRACTORS]
     hats, kicks = sounds
     return [*(np.concatenate(s) for s in sounds), together(hats, kicks, rate)]

@@ -197,8 +197,6 @@ def draw(result: dict[str, dict], path: Path) -> None:
 
 
 AROUND_MS = (-40.0, 40.0)
-BEFORE_MS = 60.0
-"""How long an onset may hide the hits that follow."""
 
 
 class Heard(NamedTuple):
@@ -229,7 +227,7 @@ def draw_hits(hits: list[tuple[str, Heard, int]], path: Path) -> None:
         start, end = (at + round(ms * heard.rate / 1000) for ms in AROUND_MS)
         start, end = max(start, 0), min(end, len(heard.audio))
         ms = (np.arange(start, end) - at) * 1000 / heard.rate
-        peak = np.abs(heard.audio[start:end]).max()
+        peak = max(np.abs(heard.audio[start:end]).max(), 1e-9)
         sound = 30 * heard.audio[start:end] / peak
         axes.plot(ms, sound, color="0.75", linewidth=0.6)
         axes.plot(ms, heard.out.level[start:end], label="detection signal")
@@ -256,9 +254,11 @@ def lost_hits(data: Path, folds: dict[str, dict], path: Path) -> dict[str, int]:
         heard = hear(audio, rate, settings_for(folds, p.drum))
         _, missed, false = judge(heard.onsets, p, rate)
         for at in missed:
+            settings = settings_for(folds, p.drum)
             near = [(at - f) * 1000 / rate for f in false]
-            near = [ms for ms in near if 0 < ms < BEFORE_MS]
-            reach = slice(at + round(EARLY_MS * rate / 1000), at + round(0.02 * rate))
+            near = [ms for ms in near if 0 < ms < settings["onset.wait"]]
+            early = max(at + round(EARLY_MS * rate / 1000), 0)
+            reach = slice(early, at + round(0.02 * rate))
             short = (heard.out.threshold[reach] - heard.out.level[reach]).min()
             reason = f"short by {short:.1f} dB"
             kind = f"{p.condition}: too soft for the threshold"
@@ -300,7 +300,8 @@ def late_hits(data: Path, folds: dict[str, dict], path: Path) -> dict[str, float
     left.set_ylabel("late (ms); box: half of the hits, whiskers: 90 %")
     level = levels(HitDetector(rate), audio).level
     reach = np.arange(-round(0.004 * rate), round(0.008 * rate))
-    strokes = np.array([level[h + reach] for h in p.hits[3:-3]])
+    inside = (p.hits + reach[0] >= 0) & (p.hits + reach[-1] < len(level))
+    strokes = level[p.hits[inside][:, None] + reach]
     rise = strokes - strokes[:, : round(0.002 * rate)].mean(axis=1, keepdims=True)
     for k, name in enumerate(WEIGHTS):
         middle = np.median(rise[:, :, k], axis=0)

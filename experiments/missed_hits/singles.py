@@ -7,9 +7,10 @@ buzzes are found, each drum's with the settings fitted without it, by their dist
 their place; how many onsets too many there are in recordings of one stroke; how often a
 recording that begins within a note, or in noise, begins with a hit, and how many there
 are in minutes of noise; how soft a stroke after an accent may be; and how many toms,
-and hits of the drum, a gate lets play that was calibrated with or without toms. All but
-the flams and toms have the shipped settings. Draws the strokes of flams and buzzes that
-are missed, close.png, and the second onsets of one stroke, twice.png.
+clicks, and hits of the drum, a gate lets play, by what it was calibrated with. Noise
+and strokes after accents are heard with the shipped settings, the others with those
+that were fitted without the drum. Draws the strokes of flams and buzzes that are
+missed, close.png, and the second onsets of one stroke, twice.png.
 """
 
 import argparse
@@ -34,7 +35,7 @@ from jaxsnare.remapper import remap
 from jaxsnare.train import listen
 
 RATE = 44_100
-TOMS = "toms_in_snare_mic"
+TOMS, CLICKS = "toms_in_snare_mic", "clicks_claps"
 PLACES, PIECE = 3, 1024
 WITHIN_MS = (30.0, 400.0)
 """Of a note, where a recording is made to begin."""
@@ -89,13 +90,13 @@ def articulation(name: str) -> str:
 
 
 def too_many(
-    hits: list[tuple[str, np.ndarray]], path: Path
+    hits: list[tuple[str, np.ndarray]], folds: dict[str, dict], path: Path
 ) -> dict[str, dict[str, int]]:
     """Recordings by articulation, those not heard, and onsets beyond the first; a
     picture of the second onsets of what is one stroke."""
     counts, twice = {}, []
     for name, audio in hits:
-        heard = hear(audio, RATE, HIT_SPECS.defaults)
+        heard = hear(audio, RATE, settings_for(folds, name.split("/")[0]))
         n, kind = len(heard.onsets), articulation(name)
         row = counts.setdefault(kind, {"hits": 0, "none": 0, "more": 0})
         row["hits"] += 1
@@ -171,44 +172,51 @@ def after_accents(hits: list[tuple[str, np.ndarray]]) -> dict[str, dict[str, int
     }
 
 
-def starts(hits: list[tuple[str, np.ndarray]]) -> dict[str, dict[str, float]]:
+def starts(
+    hits: list[tuple[str, np.ndarray]], folds: dict[str, dict]
+) -> dict[str, dict[str, int]]:
     """Starts within a note, anywhere and where its wave crosses zero; hits there."""
     rng = np.random.default_rng(0)
     low, high = (round(ms * RATE / 1000) for ms in WITHIN_MS)
-    pieces: dict[str, list[np.ndarray]] = {"anywhere": [], "at a zero crossing": []}
-    for name, audio in hits:
-        if articulation(name).startswith("buzz"):  # new strokes all along
-            continue
-        for at in ONSET_AT + rng.integers(low, high, PLACES):
-            crossing = np.flatnonzero(np.diff(np.signbit(audio[at : at + 2 * PIECE])))
-            if len(crossing) and at + crossing[0] + PIECE < len(audio):
-                begins = at, at + crossing[0] + 1
-                for where, begin in zip(pieces, begins, strict=True):
-                    pieces[where].append(audio[begin : begin + PIECE])
-    detector, params = HitDetector(RATE), as_params(HIT_SPECS.defaults)
+    detector = HitDetector(RATE)
 
     @jax.jit
-    def heard(audio):
+    def heard(params, audio):
         return jax.vmap(lambda x: detector.step(params, detector.init(), x)[1].fired)(
             audio
         ).any(axis=1)
 
-    return {
-        where: {
-            "starts": len(some),
-            "hits": int(heard(np.asarray(some, np.float32)).sum()),
-        }
-        for where, some in pieces.items()
-    }
+    counts = {w: {"starts": 0, "hits": 0} for w in ("anywhere", "at a zero crossing")}
+    for name, audio in hits:
+        if articulation(name).startswith("buzz"):  # new strokes all along
+            continue
+        pieces = []
+        for at in ONSET_AT + rng.integers(low, high, PLACES):
+            crossing = np.flatnonzero(np.diff(np.signbit(audio[at : at + 2 * PIECE])))
+            if len(crossing) and at + crossing[0] + PIECE < len(audio):
+                for begin in (at, at + crossing[0] + 1):
+                    pieces.append(audio[begin : begin + PIECE])
+        if pieces:
+            params = as_params(settings_for(folds, name.split("/")[0]))
+            found = np.asarray(heard(params, np.asarray(pieces, np.float32)))
+            for row, some in zip(
+                counts.values(), (found[::2], found[1::2]), strict=True
+            ):
+                row["starts"] += len(some)
+                row["hits"] += int(some.sum())
+    return counts
 
 
-def played_toms(data: Path, folds: dict[str, dict]) -> dict[str, dict[str, float]]:
-    """Of the toms' second half and each drum's second hits, what the gate lets play,
-    by what it was calibrated with: the first halves of the others."""
-    toms = np.concatenate(half(data, TOMS, 1)).astype(np.float32)
+def played_toms(data: Path, folds: dict[str, dict]) -> dict[str, dict[str, int]]:
+    """Of the second half of toms and clicks and each drum's second hits, what the gate
+    lets play, by what it was calibrated with: the first halves of the others."""
+    toms, clicks = (
+        np.concatenate(half(data, name, 1)).astype(np.float32)
+        for name in (TOMS, CLICKS)
+    )
     learned = {"hits alone": (), "hi-hat, kick": DISTRACTORS}
     learned["hi-hat, kick, toms"] = (*DISTRACTORS, TOMS)
-    counts: dict[str, dict[str, float]] = {}
+    counts: dict[str, dict[str, int]] = {}
     for drum in sorted(set(folds) - {"all"}):
         if not (data / "real" / drum).is_dir():
             continue
@@ -221,13 +229,16 @@ def played_toms(data: Path, folds: dict[str, dict]) -> dict[str, dict[str, float
                 sounds = [sound for other in others for sound in half(data, other, 0)]
                 learned_from = np.concatenate(sounds).astype(np.float32)
                 model, _ = learn_bleed(plain, learned_from)
-            row = counts.setdefault(
-                name, dict.fromkeys(("toms", "toms played", "hits", "hits played"), 0)
+            kinds = ("toms", "clicks", "hits")
+            empty = dict.fromkeys(
+                (k + end for k in kinds for end in ("", " played")), 0
             )
+            row = counts.setdefault(name, empty)
             remapper, params = model.remapper(RATE), model.params(gate=0.5)
-            free = remap(remapper, model.params(gate=0.0), toms)
-            row["toms"] += len(free.triggers)
-            row["toms played"] += len(remap(remapper, params, toms).triggers)
+            free = model.params(gate=0.0)
+            for kind, sound in (("toms", toms), ("clicks", clicks)):
+                row[kind] += len(remap(remapper, free, sound).triggers)
+                row[f"{kind} played"] += len(remap(remapper, params, sound).triggers)
             row["hits"] += len(unseen)
             strength = params.play["gate"]
             judged = [bool(passes(params.gate, strength, x)) for x in unseen]
@@ -247,8 +258,8 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     found = {
         "flams": found_flams(arguments.data, folds, out / "close.png"),
-        "one stroke": too_many(hits, out / "twice.png"),
-        "starts": starts(hits),
+        "one stroke": too_many(hits, folds, out / "twice.png"),
+        "starts": starts(hits, folds),
         "noise": in_noise(),
         "softer after an accent, dB": after_accents(hits),
         "toms": played_toms(arguments.data, folds),

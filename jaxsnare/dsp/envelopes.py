@@ -86,7 +86,7 @@ def adsr(
     sustain = jnp.asarray(sustain)
     per_ms = sample_rate / 1000
     t = jnp.maximum(n + 1, 0).astype(sustain.dtype)  # at once on the way up
-    held = jnp.minimum(t, hold_ms * per_ms)
+    held = jnp.minimum(t, jnp.maximum(hold_ms * per_ms, 1.0))
     attack = jnp.maximum(attack_ms * per_ms, 1.0)
     decay, release = (jnp.maximum(ms * per_ms, 1.0) for ms in (decay_ms, release_ms))
     fall = jnp.exp(-TO_SILENCE * jnp.maximum(held - attack, 0.0) / decay)
