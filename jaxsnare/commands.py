@@ -128,6 +128,7 @@ def run_train(args: argparse.Namespace) -> Answer:
         "batch",
         "learning_rate",
         "weights",
+        "early_decay",
         "reference",
         "targets",
         "seed",

@@ -90,15 +90,20 @@ def reach_many(
     settings: Settings | None = None,
     progress: Callable[[int, int, float], Any] | None = None,
     state: str | Path | None = None,
+    aims: Sequence[np.ndarray] | None = None,
 ) -> list[Reach]:
     """Optimise the modulation of each hit of all jobs, all at once.
 
     Reference, split and loss weights are those of each job's recipe. progress: called
     with steps done, all steps and the mean loss. KeyboardInterrupt keeps the best so
     far. state: a folder from which it goes on if it was killed, as of `fit_many`.
+    aims: by job, the differences [N, 7] that its hits are bent to, if not to their own;
+    they are judged by their own all the same. Raises ValueError for other shapes.
     """
     settings = settings or Settings()
     check_jobs(jobs, synth)
+    if aims is not None and state is not None:
+        raise ValueError("a state is kept of hits that are bent to their own sounds")
     mapping = make_mapping("linear", 1, len(synth.specs))  # of which none is made
     problem = Problem(synth, synth.specs, mapping, TargetFeatures(synth.sample_rate))
     saved = None
@@ -111,9 +116,10 @@ def reach_many(
             one.split.test if settings.hits == "test" else np.arange(len(one.wanted))
             for one in lessons
         ]
+        aims = [one.wanted for one in lessons] if aims is None else aims
         rows = jax.tree.map(
             lambda *a: jnp.concatenate(a),
-            *[_rows(one, hits) for one, hits in zip(lessons, chosen, strict=True)],
+            *map(_rows, lessons, chosen, _checked(aims, lessons)),
         )
         last, interrupted = optimise(
             problem, settings, rows, progress, saved, stop_if_asked
@@ -129,7 +135,16 @@ def reach_many(
     return found
 
 
-def _rows(lesson, hits) -> Row:
+def _checked(aims, lessons):
+    shapes = [np.shape(aim) for aim in aims], [one.wanted.shape for one in lessons]
+    if shapes[0] != shapes[1]:
+        raise ValueError(
+            f"aims are of {shapes[0]}; wanted: a row for each hit, {shapes[1]}"
+        )
+    return aims
+
+
+def _rows(lesson, hits, aims) -> Row:
     """The chosen hits of a job."""
     case = lesson.case
 
@@ -140,7 +155,7 @@ def _rows(lesson, hits) -> Row:
         each(case.params.preset),
         each(case.params.damping),
         each(case.preset_features),
-        jnp.asarray(lesson.wanted[hits]),
+        jnp.asarray(aims[hits], case.balance.dtype),
         each(case.balance),
     )
 

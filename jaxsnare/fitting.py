@@ -18,7 +18,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float
 
-from jaxsnare.features import EARLY, LATE, TargetFeatures
+from jaxsnare.features import LATE, TargetFeatures
 from jaxsnare.losses import feature_difference
 from jaxsnare.mapping import MapParams, Mapping, map_features
 from jaxsnare.params import ParamSet
@@ -51,8 +51,8 @@ class Problem:
 
     def sound_features(
         self, values: Float[Array, " P"], before: Float[Array, " P"] | None = None
-    ) -> Float[Array, "7"]:
-        """Target features of a hit with those values, in physical units.
+    ) -> Float[Array, " K"]:
+        """The K target features of a hit with those values, in physical units.
 
         before: what it starts with (in the unit interval), where they are revised.
         """
@@ -60,7 +60,7 @@ class Problem:
 
     def sound_slopes(
         self, unit: Float[Array, " P"], before: Float[Array, " P"]
-    ) -> tuple[Float[Array, "7"], Float[Array, "7 P"]]:
+    ) -> tuple[Float[Array, " K"], Float[Array, "K P"]]:
         """The same of values in the unit interval, and the slopes to each of them.
 
         What is over early is pulled back through a short sound: the slopes cost some
@@ -78,7 +78,7 @@ class Problem:
 
         early = heard(self.target.early, self.target.early_samples)
         late = heard(self.target.late, self.target.samples)
-        order = jnp.argsort(jnp.asarray(EARLY + LATE))
+        order = jnp.argsort(jnp.asarray(self.target.early_places + LATE))
         features, slopes = (
             jnp.concatenate([a, b])[order] for a, b in zip(early, late, strict=True)
         )
@@ -95,8 +95,8 @@ class Case(NamedTuple):
     """What is fixed about a model."""
 
     params: MapParams  # without weights
-    preset_features: Float[Array, "7"]
-    balance: Float[Array, "7"]  # weights of the features in the loss
+    preset_features: Float[Array, " K"]
+    balance: Float[Array, " K"]  # weights of the features in the loss
     rate: Any  # of learning, at the start
     patience: Any  # epochs without a better loss before the rate is halved
     decay: Any = 0.0  # price of the squared weights
@@ -107,7 +107,7 @@ class Examples(NamedTuple):
 
     normalised: Float[Array, "N F"]  # onset features
     before: Float[Array, "N P"]  # what each plays without the mapping, unit interval
-    wanted: Float[Array, "N 7"]  # feature differences to the reference hit
+    wanted: Float[Array, "N K"]  # feature differences to the reference hit
     used: Bool[Array, " N"]
 
 
@@ -353,7 +353,7 @@ class Models:
         normalised: list[np.ndarray],
         before: list[np.ndarray],
     ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Features [N, 7] and modulation [N, P] of the answers to each model's hits."""
+        """Features [N, K] and modulation [N, P] of the answers to each model's hits."""
         counts = [len(rows) for rows in normalised]
         used = _used(counts)
         found = _answers(
@@ -386,7 +386,7 @@ def make_examples(
     before: Sequence[np.ndarray],
     wanted: Sequence[np.ndarray],
 ) -> Examples:
-    """Examples of M models as one, each with hits of its own [N, F], [N, P], [N, 7]."""
+    """Examples of M models as one, each with hits of its own [N, F], [N, P], [N, K]."""
     used = _used([len(rows) for rows in wanted])
     found = [_stacked(rows, used.shape[1]) for rows in (normalised, before, wanted)]
     return Examples(*map(jnp.asarray, (*found, used)))

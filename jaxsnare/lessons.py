@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsnare.data import Hits, Split, reference_hit, split_hits
-from jaxsnare.features import OnsetFeatures
+from jaxsnare.features import TARGETS, OnsetFeatures
 from jaxsnare.features.normalise import fit, normalise
 from jaxsnare.fitting import Case, Problem, at_once
 from jaxsnare.gate import examples_of
-from jaxsnare.losses import difference_weights
+from jaxsnare.losses import RANGE_FLOORS, difference_weights
 from jaxsnare.mapping import MapParams
 from jaxsnare.model_files import synth_record
 from jaxsnare.presets import Preset
@@ -94,7 +94,7 @@ class _Heard(NamedTuple):
     """What is heard in hits, whatever is made of it."""
 
     onset_features: np.ndarray  # [N, F]
-    features: np.ndarray  # [N, 7]
+    features: np.ndarray  # [N, K], the first seven the target features
     examples: np.ndarray  # [M, G], for the gate
 
 
@@ -106,8 +106,8 @@ class Lesson(NamedTuple):
     split: Split
     normalised: np.ndarray  # [N, F]
     before: np.ndarray  # [N, P] what is bent, in the unit interval
-    wanted: np.ndarray  # [N, 7]
-    aimed: np.ndarray  # [N, 7] what training hits are trained for
+    wanted: np.ndarray  # [N, K]
+    aimed: np.ndarray  # [N, K] what training hits are trained for
     case: Case
 
 
@@ -135,7 +135,8 @@ def _prepare(problem: Problem, job: Job, heard: _Heard) -> Lesson:
     """Reference hit, split, normaliser and balance of a job."""
     specs, recipe = problem.specs, job.recipe
     loudness = heard.features[:, 0]
-    reference = reference_hit(heard.features, rule=recipe.reference, loudness=loudness)
+    targets = heard.features[:, :TARGETS]
+    reference = reference_hit(targets, rule=recipe.reference, loudness=loudness)
     split = split_hits(loudness, reference, recipe.seed)
     wanted = heard.features - heard.features[reference]
 
@@ -152,16 +153,13 @@ def _prepare(problem: Problem, job: Job, heard: _Heard) -> Lesson:
         jnp.ones(inputs),
         jnp.zeros(inputs),
     )
-    balance = jnp.ones(wanted.shape[1])
-    if recipe.weights == "balanced":
-        balance = difference_weights(jnp.asarray(wanted[split.train]))
     preset_features = _features(problem, values)
     if not np.isfinite(preset_features).all():
         raise not_finite(problem.synth)
     case = Case(
         params,
         preset_features,
-        balance,
+        jnp.asarray(_balance(recipe, wanted[split.train])),
         recipe.start_rate,
         recipe.patience,
         recipe.decay,
@@ -180,8 +178,19 @@ def _prepare(problem: Problem, job: Job, heard: _Heard) -> Lesson:
     )
 
 
+def _balance(recipe: Recipe, wanted: np.ndarray) -> np.ndarray:
+    """What each of the features counts in the loss."""
+    balance = np.ones(wanted.shape[1], wanted.dtype)
+    if recipe.weights == "balanced":
+        floors = RANGE_FLOORS + RANGE_FLOORS[:6:2]  # of the early decay as of T
+        floors = floors[: len(balance)]
+        balance = np.array(difference_weights(jnp.asarray(wanted), floors))
+    balance[TARGETS:] *= recipe.early_decay
+    return balance
+
+
 def _aimed(recipe: Recipe, split: Split, heard: np.ndarray, wanted: np.ndarray):
-    """Differences [N, 7] as training is to see them; the test hits have no say."""
+    """Differences [N, K] as training is to see them; the test hits have no say."""
     aimed, train = wanted.copy(), split.train
     if recipe.targets == "heard" or len(train) > MANY:
         return wanted

@@ -1,7 +1,7 @@
 """Mappings fitted by linear models of their sounds: few sounds and large steps.
 
 Sounds are by far the most expensive part of a training, and a gradient says little
-about them. The slopes of all seven features to all parameters cost some three times as
+about them. The slopes of all features to all parameters cost some four times as
 much, and tell how the sounds of all hits change. With them the loss is, near by, a
 function of the modulations that costs next to nothing: the network is fitted to it as
 far as it can be trusted, and the slopes are taken anew.
@@ -62,11 +62,11 @@ class Line(NamedTuple):
     """
 
     there: Float[Array, "N P"]  # in the unit interval
-    rest: Float[Array, "N 7"]  # what the differences lack
-    slopes: Float[Array, "N 7 P"]
-    weight: Float[Array, "N 7"]  # 0 where a hit does not count
+    rest: Float[Array, "N K"]  # what the differences lack
+    slopes: Float[Array, "N K P"]
+    weight: Float[Array, "N K"]  # 0 where a hit does not count
 
-    def moved(self, unit: Float[Array, "N P"]) -> Float[Array, "N 7"]:
+    def moved(self, unit: Float[Array, "N P"]) -> Float[Array, "N K"]:
         """What the features move by, in the loss."""
         move = jnp.einsum("nkp,np->nk", self.slopes, unit - self.there)
         return self.weight * move

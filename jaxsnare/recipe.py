@@ -17,6 +17,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "weights": "none",
         "reference": "median_loudness",
         "targets": "heard",
+        "early_decay": 0.0,
     },
 }
 """What recipes do otherwise than `Recipe()`, by name."""
@@ -32,7 +33,9 @@ class Recipe:
     (None: the published one of the mapping) that is halved after `patience` epochs
     without a better validation loss. epochs: how often all hits are heard; None: 12 of
     proximal, 250 of adam. weights: "balanced" makes every feature count by its range
-    over the training hits, "none" is the published loss. reference: the rule that picks
+    over the training hits, "none" is the published loss. early_decay: what loudness,
+    centroid and flatness of the early decay (`TrainingFeatures`) count beside the seven
+    target features; 0: nothing, as published. reference: the rule that picks
     the reference hit. targets: "told" trains for what the onset features of a hit tell
     of it, "heard" for what it was, chance included, as published. hidden: widths of the
     hidden layers, None for the mapping's.
@@ -49,6 +52,7 @@ class Recipe:
     learning_rate: float | None = None
     patience: int = 20
     weights: Literal["balanced", "none"] = "balanced"
+    early_decay: float = 0.5
     reference: Literal["median_vector", "median_loudness"] = "median_vector"
     targets: Literal["told", "heard"] = "told"
     seed: int = 0
@@ -88,8 +92,10 @@ class Recipe:
                 f"learning rate is {self.learning_rate}, and the optimiser is "
                 f"{self.optimiser!r}, which has none; it is a setting of 'adam'"
             )
-        if not 0.0 <= self.decay <= 1.0:
-            raise ValueError(f"decay is {self.decay}, allowed is 0..1")
+        for name in ("decay", "early_decay"):
+            value = getattr(self, name)
+            if not 0.0 <= value <= 1.0:
+                raise ValueError(f"{name} is {value}, allowed is 0..1")
 
     @classmethod
     def named(cls, name: str, **settings: Any) -> "Recipe":

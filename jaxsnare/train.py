@@ -15,7 +15,12 @@ from jaxtyping import Array
 from jaxsnare.data import Hits, Split, collect_hits
 from jaxsnare.descent import Descent
 from jaxsnare.detector import detector_specs, find_detector
-from jaxsnare.features import OnsetFeatures, TargetFeatures
+from jaxsnare.features import (
+    TARGETS,
+    OnsetFeatures,
+    TargetFeatures,
+    TrainingFeatures,
+)
 from jaxsnare.fitting import (
     FitState,
     Method,
@@ -134,6 +139,7 @@ def fit_many(
     """
     check_jobs(jobs, synth)
     alike = ["mapping", "hidden", "activation", "optimiser", "passes", "second_look"]
+    alike += ["early_decay"]
     alike += ["batch"] if jobs[0].recipe.optimiser == "adam" else []
     alike += ["window"] if jobs[0].recipe.second_look else []
     for name in alike:
@@ -143,8 +149,9 @@ def fit_many(
                 f"{name} of the recipes is {' and '.join(values)}; models that are "
                 "trained at once must have the same"
             )
-    specs, target = synth.specs, TargetFeatures(synth.sample_rate)
-    recipe = jobs[0].recipe
+    specs, recipe = synth.specs, jobs[0].recipe
+    ears = TrainingFeatures if recipe.early_decay else TargetFeatures
+    target = ears(synth.sample_rate)
     inputs = len(OnsetFeatures(synth.sample_rate, recipe.window).names)
     mapping = recipe.make_mapping(inputs, len(specs))
     problem = Problem(synth, specs, mapping, target)
@@ -276,11 +283,11 @@ def _training(problem, job, lesson, last, interrupted, answers, again) -> Traini
     again: lesson, last state, interrupted and answers of a second look, if any.
     """
     hits, recipe, split, case = job.hits, job.recipe, lesson.split, lesson.case
-    names = problem.target.names
-    wanted = lesson.wanted
+    names = problem.target.names[:TARGETS]
+    wanted = lesson.wanted[:, :TARGETS]
 
     def judged(features):
-        achieved = features - case.preset_features
+        achieved = (features - case.preset_features)[:, :TARGETS]
         test = errors(names, wanted[split.test], achieved[split.test])
         return achieved, test | {"hits": len(split.test)}
 
@@ -309,7 +316,7 @@ def _training(problem, job, lesson, last, interrupted, answers, again) -> Traini
             "hit": int(lesson.reference),
             "source": hits.sources[lesson.reference],
         },
-        "loss_weights": case.balance.astype(float).round(6).tolist(),
+        "loss_weights": case.balance[:TARGETS].astype(float).round(6).tolist(),
         **stages,
         "test": test,
     }

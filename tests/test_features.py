@@ -18,6 +18,7 @@ from jaxsnare.features import (
     Cascade,
     OnsetFeatures,
     TargetFeatures,
+    TrainingFeatures,
     loudness,
     normalise,
     spectral,
@@ -426,6 +427,19 @@ def test_target_features_against_the_equations():
     assert abs(got[0, 0] - np_target_features(x[0], 48000, clip=True)[0]) > 1
 
 
+def test_training_features_are_these_and_the_early_decay():
+    x = hits(length=35328)
+    both = TargetFeatures(48000), TrainingFeatures(48000)
+    seven, got = (np.stack([f(jnp.asarray(r, np.float32)) for r in x]) for f in both)
+    np.testing.assert_array_equal(got[:, :7], seven)
+    # S of a sound that has no more than two frames of T and six of D
+    short = x[:, : 2048 + 7 * 512]
+    wanted = np.stack([np_target_features(row, 48000) for row in short])
+    check(got[:, 7:], wanted[:, [1, 3, 5]], np.float32)
+    early = np.stack([both[1].early(jnp.asarray(r, np.float32)) for r in x])
+    check(early, got[:, both[1].early_places], np.float32)
+
+
 def test_target_features_are_the_published_ones(published, dtype):
     features = jax.jit(jax.vmap(TargetFeatures(44100, clip=True)))
     got = features(jnp.asarray(published["audio"], dtype))
@@ -471,7 +485,7 @@ def test_onset_features_are_the_published_ones(published, dtype, window):
 
 @pytest.mark.parametrize(
     ("features", "length"),
-    [(TargetFeatures(44100), 35328), (OnsetFeatures(44100), 256)],
+    [(TrainingFeatures(44100), 35328), (OnsetFeatures(44100), 256)],
 )
 def test_a_batch_is_a_loop_with_its_gradients(features, length):
     x = jnp.asarray(hits(3, length), np.float32)

@@ -10,6 +10,7 @@ import pytest
 
 from jaxsnare.audio import write_audio
 from jaxsnare.descent import losses_and_gradients
+from jaxsnare.direct import Settings, reach_many
 from jaxsnare.drummer import practice
 from jaxsnare.features import TargetFeatures
 from jaxsnare.features.normalise import Normaliser
@@ -126,7 +127,7 @@ def test_the_published_recipe_is_the_published_one():
     assert (recipe.passes, recipe.batch, recipe.patience) == (250, 16, 20)
     assert (recipe.optimiser, recipe.mapping) == ("adam", "mlp")
     assert (recipe.weights, recipe.reference) == ("none", "median_loudness")
-    assert recipe.second_look == 0
+    assert recipe.second_look == recipe.early_decay == 0
     for mapping, rate in (("linear", 5e-3), ("mlp", 5e-4), ("mlp_large", 5e-4)):
         assert Recipe.named("published", mapping=mapping).start_rate == rate
     assert recipe.seed == 4
@@ -251,6 +252,25 @@ def test_a_padded_batch_is_the_mean_over_its_examples():
     assert (up - down) / 2 == pytest.approx(1e-3, rel=0.05)
 
 
+@pytest.mark.slow
+def test_hits_that_are_bent_to_nothing_are_judged_by_their_own_sounds(hits):
+    job, settings = Job(hits, PRESET, ONCE), Settings(steps=2)
+    (own,) = reach_many([job], SYNTH, settings)
+    nothing = np.zeros((len(hits.audio), 7))
+    (still,) = reach_many([job], SYNTH, settings, aims=[nothing])
+    np.testing.assert_array_equal(still.wanted, own.wanted)
+    assert not still.modulation.any()
+    np.testing.assert_allclose(still.achieved, 0.0, atol=1e-4)
+    np.testing.assert_allclose(
+        [row["ratio"] for row in still.test["features"].values()], 1.0, rtol=1e-3
+    )
+    assert own.test["mean_ratio"] < 1.0
+    with pytest.raises(
+        ValueError, match=r"aims are of \[\(1, 7\)\]; wanted: a row for"
+    ):
+        reach_many([job], SYNTH, settings, aims=[nothing[:1]])
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
@@ -263,6 +283,7 @@ def test_a_padded_batch_is_the_mean_over_its_examples():
         ({"learning_rate": 1e-3}, "0.001, and the optimiser is 'proximal', which has"),
         ({"optimiser": "adamw"}, "unknown optimiser 'adamw': did you mean 'adam'"),
         ({"decay": 2.0}, "decay is 2.0, allowed is 0..1"),
+        ({"early_decay": -1.0}, "early_decay is -1.0, allowed is 0..1"),
         ({"second_look": 9999}, "second look is 9999 samples, allowed is 0"),
         ({"weights": "loud"}, "unknown weights 'loud': choices are balanced, none"),
         ({"reference": "median"}, "unknown reference 'median': did you mean 'median_"),

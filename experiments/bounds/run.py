@@ -2,7 +2,8 @@
 
 Told: how well the feature differences of a hit follow from its onset features at all,
 by a Gaussian process that is asked for each hit without having seen it. With --reach
-also what a preset can do: the best modulation of each hit by itself.
+also what a preset can do: the best modulation of each hit by itself; and both put
+together: the best modulation towards what is told of it.
 """
 
 import argparse
@@ -12,7 +13,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from jaxsnare.data import reference_hit
+from jaxsnare.data import reference_hit, split_hits
 from jaxsnare.direct import Settings, reach_many
 from jaxsnare.features import OnsetFeatures, TargetFeatures
 from jaxsnare.lessons import Job
@@ -40,30 +41,48 @@ def main() -> None:
     parser.add_argument("drums", nargs="+", type=Path, help="folders of hits")
     parser.add_argument("--reach", nargs="*", default=[], metavar="PRESET")
     parser.add_argument("--steps", type=int, default=1000, help="of each modulation")
+    parser.add_argument("--hits", choices=("test", "all"), default="all")
+    parser.add_argument("--reference", default=Recipe().reference)
     arguments = parser.parse_args()
 
+    recipe = Recipe(reference=arguments.reference)
+    settings = Settings(steps=arguments.steps, hits=arguments.hits)
     synth, target = Snare808(sample_rate=RATE), TargetFeatures(RATE)
     names = target.names
     print(f"| drum | bound | {' | '.join(names)} | mean |")
     print("|---" * (len(names) + 3) + "|")
 
+    def show(done, steps, loss):
+        text = f"\rstep {done}/{steps}, loss {loss:.4f} "
+        print(text, end="", file=sys.stderr, flush=True)
+
+    totals: dict[str, list[np.ndarray]] = {}
     for drum in arguments.drums:
         hits = listen([drum], RATE)
-        recipe = Recipe()
         heard = measured(OnsetFeatures(RATE, recipe.window), hits.windows)
         features = measured(target, hits.audio)
         reference = reference_hit(features, recipe.reference, features[:, 0])
         wanted = features - features[reference]
-        error = np.abs(told(heard, wanted).left_out - wanted).mean(axis=0)
-        found = error / np.abs(wanted).mean(axis=0)
-        print(line(drum.name, "told", found), flush=True)
-        for preset in arguments.reach:
-            job = Job(hits, read_preset(preset, synth), recipe)
-            settings = Settings(steps=arguments.steps, hits="all")
-            print(f"{preset}: {arguments.steps} steps", file=sys.stderr)
-            (reach,) = reach_many([job], synth, settings)
-            ratios = [row["ratio"] for row in reach.test["features"].values()]
-            print(line(drum.name, f"reach of {preset}", np.array(ratios)), flush=True)
+        tells = told(heard, wanted).left_out
+        split = split_hits(features[:, 0], reference, recipe.seed)
+        judged = split.test if arguments.hits == "test" else np.arange(len(wanted))
+        error = np.abs(tells - wanted)[judged].mean(axis=0)
+        rows = [("told", error / np.abs(wanted)[judged].mean(axis=0))]
+        jobs = [Job(hits, read_preset(p, synth), recipe) for p in arguments.reach]
+        if jobs:
+            for kind, aims in (
+                ("reach", None),
+                ("told and reach", [tells] * len(jobs)),
+            ):
+                found = reach_many(jobs, synth, settings, show, aims=aims)
+                for preset, reach in zip(arguments.reach, found, strict=True):
+                    ratios = [row["ratio"] for row in reach.test["features"].values()]
+                    rows.append((f"{kind} of {preset}", np.array(ratios)))
+                    totals.setdefault(kind, []).append(rows[-1][1])
+        for what, ratios in rows:
+            print(line(drum.name, what, ratios), flush=True)
+    for kind, found in totals.items():
+        print(line("all", kind, np.mean(found, axis=0)))
 
 
 if __name__ == "__main__":

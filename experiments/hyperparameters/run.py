@@ -69,7 +69,8 @@ def main() -> None:
             sys.exit("\ninterrupted: the same command goes on from here")
         for (drum, value, seed), training in zip(settings, trained, strict=True):
             best = training.model.training["best"]
-            start = training.wanted[training.split.validation]
+            judged = training.split.validation
+            start, end = training.wanted[judged], training.achieved[judged]
             balance = np.array(training.model.training["loss_weights"])
             rows.append(
                 {
@@ -78,7 +79,7 @@ def main() -> None:
                     name: value,
                     "drum": drum,
                     "seed": seed,
-                    "loss": best["validation_loss"],
+                    "loss": float((np.abs(end - start) * balance).mean()),
                     "baseline": float((np.abs(start) * balance).mean()),
                     "epoch": best["epoch"],
                 }

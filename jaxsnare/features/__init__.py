@@ -14,10 +14,21 @@ from jaxsnare.component import check_rate
 from jaxsnare.features import loudness, spectral, temporal
 from jaxsnare.features.cascade import Cascade
 
-__all__ = ["EARLY", "LATE", "Cascade", "OnsetFeatures", "TargetFeatures"]
+__all__ = [
+    "LATE",
+    "TARGETS",
+    "Cascade",
+    "OnsetFeatures",
+    "TargetFeatures",
+    "TrainingFeatures",
+]
 
 EARLY, LATE = (0, 2, 4, 6), (1, 3, 5)
 """Which of the target features the beginning of a sound decides, and which the rest."""
+TARGETS = len(EARLY + LATE)
+"""How many there are; what follows them is for training alone."""
+EARLY_DECAY = 6
+"""Frames after the transient that are its early decay."""
 
 
 def _check(audio, what: str) -> None:
@@ -87,17 +98,22 @@ class TargetFeatures:
         return jnp.concatenate([self.cascade(audio), self.temporal(audio)[None]])
 
     @property
-    def early_samples(self) -> int:
-        """Samples that the EARLY features depend on."""
-        return max(self._transient.samples, self._temporal_samples)
+    def early_places(self) -> tuple[int, ...]:
+        """Where those of `early` are among all; the others are LATE."""
+        return EARLY
 
     @property
-    def _transient(self) -> Cascade:
+    def early_samples(self) -> int:
+        """Samples that the early features depend on."""
+        return max(self._beginning.samples, self._temporal_samples)
+
+    @property
+    def _beginning(self) -> Cascade:
         return replace(self.cascade, num_frames=self.cascade.num_frames[:1])
 
-    def early(self, audio: Float[Array, " time"]) -> Float[Array, "4"]:
-        """The EARLY features alone."""
-        return jnp.append(self._transient(audio), self.temporal(audio))
+    def early(self, audio: Float[Array, " time"]) -> Float[Array, " early"]:
+        """Those that the beginning of a sound decides, alone."""
+        return jnp.append(self._beginning(audio), self.temporal(audio))
 
     def late(self, audio: Float[Array, " time"]) -> Float[Array, "3"]:
         """The LATE features alone."""
@@ -112,6 +128,45 @@ class TargetFeatures:
         begin = audio[: self._temporal_samples]
         begin = jnp.pad(begin, (0, self._temporal_samples - len(begin)))
         return temporal.temporal_centroid(begin, self.sample_rate, scaling="schlauch")
+
+
+@dataclass(frozen=True)
+class TrainingFeatures(TargetFeatures):
+    """The target features, and after them three of the early decay (D).
+
+    These are loudness, spectral centroid and spectral flatness over the first 6 of the
+    frames of S, 23 to 128 ms after the onset: what is heard of a stroke before the
+    next one. Over all 64 frames they say little of that, because they are ruled by
+    those in which the sound has died away.
+
+    >>> TrainingFeatures(44100).names[-4:]
+    ('TC', 'SPL_D', 'SC_D', 'SF_D')
+    """
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (*super().names, "SPL_D", "SC_D", "SF_D")
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        return (*super().units, "LKFS", "kazazis", "dB")
+
+    @property
+    def early_places(self) -> tuple[int, ...]:
+        return (*EARLY, TARGETS, TARGETS + 1, TARGETS + 2)
+
+    @property
+    def _beginning(self) -> Cascade:
+        transient = self.cascade.num_frames[0]
+        return replace(self.cascade, num_frames=(transient, EARLY_DECAY))
+
+    def early(self, audio: Float[Array, " time"]) -> Float[Array, " early"]:
+        found = self._beginning(audio)
+        centroid = self.temporal(audio)[None]
+        return jnp.concatenate([found[::2], centroid, found[1::2]])
+
+    def __call__(self, audio: Float[Array, " time"]) -> Float[Array, "10"]:
+        return jnp.concatenate([super().__call__(audio), self._beginning(audio)[1::2]])
 
 
 @dataclass(frozen=True)
