@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 
 from jaxsnare.features import OnsetFeatures
 from jaxsnare.features.normalise import Normaliser, fit, normalise
-from jaxsnare.gate import EDGES_HZ, Examples, gate_features, merged
+from jaxsnare.gate import EDGES_HZ, Examples, band_powers, merged
 from jaxsnare.mapping import Mapping
 from jaxsnare.model import Model
 from jaxsnare.params import ParamSet
@@ -30,11 +30,13 @@ from jaxsnare.synths.combine import Choice
 RIDGE = 1e-2  # on the weights of the classifier, of features within about 0..1
 HELD_OUT = 5  # a hit of so many is left out to try the classifier on
 MIN_HITS = 2 * HELD_OUT
+FLOOR = 1e-9
 
 
 @dataclass(frozen=True)
 class StruckFeatures(OnsetFeatures):
-    """The onset features, and those of the gate: where on the drum it was struck."""
+    """The onset features, and what tells where on the drum it was struck: the shares of
+    the power by band, and the first half of the window over the second."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -46,8 +48,16 @@ class StruckFeatures(OnsetFeatures):
         return (*super().units, *("dB" for _ in range(len(EDGES_HZ) + 2)))
 
     def __call__(self, window: Float[Array, " window"]) -> Float[Array, " F"]:
-        shape = gate_features(window, self.sample_rate)
-        return jnp.concatenate([super().__call__(window), shape])
+        by_band = band_powers(window, self.sample_rate, EDGES_HZ)
+        half = len(window) // 2
+        parts = window[:half], window[half:]
+        first, second = (jnp.mean(jnp.square(part)) for part in parts)
+
+        def ratio_db(part, whole):
+            return 10 * jnp.log10((part + FLOOR) / (whole + FLOOR))
+
+        bands, attack = ratio_db(by_band, jnp.sum(by_band)), ratio_db(first, second)
+        return jnp.concatenate([super().__call__(window), bands, attack[None]])
 
 
 @dataclass(frozen=True)

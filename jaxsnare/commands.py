@@ -390,6 +390,7 @@ def run_remap(args: argparse.Namespace) -> Answer:
         raise ValueError(f"{output}: is the input; choose another name for the output")
     play = given(args, PLAY_SPECS)
     model = Model.load(args.model)
+    note_open_gate(args, model, play)
     onset = given_onset(args, model.hears)
     preset = changed(model.preset, model.specs, dict(args.set), {})
     model = replace(model, preset=preset, onset=model.onset | onset)
@@ -430,6 +431,19 @@ def run_remap(args: argparse.Namespace) -> Answer:
         "seconds": round(seconds, 3),
     }
     return Answer(data, text)
+
+
+def note_open_gate(
+    args: argparse.Namespace, model: Model, turned: dict[str, float]
+) -> None:
+    """Say so where a gate is wanted of a model that does not know its hits."""
+    strength = (model.play | turned).get("gate", 0.0)
+    if strength and len(model.examples.hits) == 0:
+        note(
+            args,
+            f"gate {strength:g}, but the model keeps no examples of its hits (it was "
+            "trained by an older jaxsnare): every hit plays; train it again",
+        )
 
 
 def remap_with_bar(

@@ -17,8 +17,11 @@ from jaxsnare.features.spectral import power_spectrum
 
 EDGES_HZ = (120.0, 250.0, 500.0, 1000.0, 2000.0, 4000.0, 8000.0)
 """Borders of the bands whose shares of the power are compared."""
-SIZE = len(EDGES_HZ) + 2
-FLOOR = 1e-9
+HALVES_HZ = (500.0, 2000.0, 6000.0)
+"""And in each half of the window: wires sound on where the click of a tom has gone."""
+SIZE = len(EDGES_HZ) + 1 + 2 * (len(HALVES_HZ) + 1)
+LEAST_SHARE = 1e-3
+"""A share that counts as none: what is so soft beside the rest tells little."""
 
 MOST = 128
 """Examples of each side that are kept."""
@@ -28,7 +31,7 @@ LATE_MS = (0.0, 0.9, 1.8)
 """Examples of a hit are its windows as cut, and as if its onset were heard later."""
 OTHERS_LATE_MS = (-0.9, *LATE_MS)
 
-SHRINKAGE, SPREAD_DB = 0.1, 2.0
+SHRINKAGE, SPREAD_DB = 0.1, 3.0
 """How much of the spread of the features counts as unrelated, and its least size."""
 WIDTHS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0, 1.3)
 """Widths of an example's surroundings that are tried, in standard deviations."""
@@ -36,6 +39,8 @@ USUAL = 0.95
 """Share of the hits that sound usual: those that play at strength 1."""
 NEUTRAL, STEP = 0.5, 4.0
 """Strength at which the likelier side wins; log odds that each doubling asks for."""
+FAR = 3.0
+"""Standard deviations beyond the usual hits at which a sound is like neither side."""
 LEAST, TINY = -1e9, 1e-30
 """The least log density that is told from none, and the least sum."""
 
@@ -55,7 +60,7 @@ class Gate(NamedTuple):
     others: Float[Array | np.ndarray, "K G"]
     hits_log: Float[Array | np.ndarray, " K"]  # of their weights; -inf: none is there
     others_log: Float[Array | np.ndarray, " K"]
-    elsewhere: Float[Array | np.ndarray, ""]  # log density of what is like neither
+    elsewhere: Float[Array | np.ndarray, ""]  # log density of any other sound
 
 
 def no_examples() -> Examples:
@@ -74,30 +79,35 @@ def open_gate() -> Gate:
 
 
 @cache
-def _bands(size: int, sample_rate: int) -> np.ndarray:
+def _bands(size: int, sample_rate: int, edges_hz: tuple[float, ...]) -> np.ndarray:
     """Which bins of a spectrum belong to which band, [bands, bins]."""
     hz = np.arange(size // 2 + 1) * sample_rate / size
-    return (
-        np.searchsorted(EDGES_HZ, hz, "right") == np.arange(SIZE - 1)[:, None]
-    ) * 1.0
+    bands = np.arange(len(edges_hz) + 1)[:, None]
+    return (np.searchsorted(edges_hz, hz, "right") == bands) * 1.0
+
+
+def band_powers(
+    window: Float[Array, " T"], sample_rate: int, edges_hz: tuple[float, ...]
+) -> Float[Array, " B"]:
+    """Power of a window in the bands between some borders."""
+    bands = jnp.asarray(_bands(len(window), sample_rate, edges_hz), window.dtype)
+    return jnp.sum(bands * power_spectrum(window)[None], axis=-1)
 
 
 def gate_features(window: Float[Array, " T"], sample_rate: int) -> Float[Array, " G"]:
-    """Shares of the power by band, and the first half over the second, in dB.
+    """Shares of the power, in dB: by band, and by half of the window and band.
 
     None depends on the level of the window.
     """
-    power = power_spectrum(window)
-    bands = jnp.asarray(_bands(len(window), sample_rate), window.dtype)
-    by_band = jnp.sum(bands * power[None], axis=-1)
-    total = jnp.sum(power)
     half = len(window) // 2
-    first, second = (jnp.mean(jnp.square(w)) for w in (window[:half], window[half:]))
+    parts = window[:half], window[half : 2 * half]
+    powers = [band_powers(part, sample_rate, HALVES_HZ) for part in parts]
 
-    def share_db(part, whole):
-        return 10 * jnp.log10((part + FLOOR) / (whole + FLOOR))
+    def shares_db(power):
+        return 10 * jnp.log10(power / (jnp.sum(power) + TINY) + LEAST_SHARE)
 
-    return jnp.append(share_db(by_band, total), share_db(first, second))
+    whole = shares_db(band_powers(window, sample_rate, EDGES_HZ))
+    return jnp.concatenate([whole, shares_db(jnp.concatenate(powers))])
 
 
 @cache
@@ -145,9 +155,10 @@ def fit_gate(examples: Examples) -> Gate:
     """The gate of examples: a density of each side, by Gaussians around them.
 
     All have the spread of the features within the sides, and of the WIDTHS tried the
-    one by which examples are likeliest, each judged by the others (Duin 1976). Without
-    examples of other sounds, these are taken to be as likely everywhere: so that, at
-    strength 1, USUAL of the hits pass.
+    one by which examples are likeliest, each judged by the others (Duin 1976). Sounds
+    of which there is no example are taken to be as likely everywhere: without others
+    so likely that, at strength 1, USUAL of the hits pass; beside them much less, to
+    refuse only what is FAR from both.
     """
     hits, others = (np.asarray(side, np.float64) for side in examples)
     sides = [side for side in (hits, others) if len(side) > 1]
@@ -169,7 +180,7 @@ def fit_gate(examples: Examples) -> Gate:
     # densities in units in which those of the step are: widths of 1
     usual = np.quantile(judged_by_others(hits, width), 1 - USUAL)
     usual += SIZE * np.log(width)
-    elsewhere = -np.inf if len(sides) == 2 else usual - STEP
+    elsewhere = usual - ((FAR / width) ** 2 / 2 if len(sides) == 2 else STEP)
 
     def padded(side):
         points, logs = np.zeros((MOST, SIZE)), np.full(MOST, -np.inf)

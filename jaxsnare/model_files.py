@@ -31,6 +31,7 @@ from jaxsnare.synths.registry import (
 FORMAT = 1
 RECORD, WEIGHTS, SOURCE = "model.json", "weights.npz", "synth.py"
 PARTS = "parts"
+OLDER_SIZE = 9  # features of an example for the gate, before they were those of today
 OWN_FILES = {RECORD, WEIGHTS, SOURCE, PARTS, "report.png"}
 
 
@@ -167,7 +168,7 @@ def flatten(weights: dict[Any, Any], prefix: str = "") -> dict[str, np.ndarray]:
 
 def read_examples(stored: dict[str, Any] | None) -> Examples:
     """What the gate of a record knows; older models have nothing that it could."""
-    if stored is None:
+    if stored is None or any(len(row) == OLDER_SIZE for row in stored["hits"]):
         return no_examples()
     sides = []
     for name in Examples._fields:

@@ -24,7 +24,7 @@ from jaxsnare.cli import COMMANDS, _parse, main
 from jaxsnare.commands import chosen_recipe
 from jaxsnare.detector import HIT_SPECS, HitDetector
 from jaxsnare.drummer import SnareDrum, practice
-from jaxsnare.gate import Examples, examples_of
+from jaxsnare.gate import Examples, examples_of, no_examples
 from jaxsnare.lessons import Job
 from jaxsnare.model import Model
 from jaxsnare.onset import ONSET_SPECS, OnsetDetector, find_onsets
@@ -271,6 +271,19 @@ def test_hits_that_the_gate_refuses_are_told_apart(model, answer):
     assert data["refused_by_gate"] == len(data["onsets"]) >= 3
     assert data["triggers"] == []
     assert "onsets refused by the gate" in notes
+
+
+def test_a_gate_without_examples_is_said_to_be_open(model, answer):
+    known = Model.load(model)
+    replace(known, play={"gate": 0.5}, examples=no_examples()).save("older")
+    soundfile.write("in.wav", strokes(RATE), RATE)
+    data, notes = answer("remap", "older", "in.wav", "out.wav")
+    assert data["refused_by_gate"] == 0
+    assert notes.count("\n") == 1
+    assert "the model keeps no examples of its hits" in notes
+    assert "every hit plays" in notes
+    _, notes = answer("remap", "older", "in.wav", "out2.wav", "--gate", 0)
+    assert notes == ""
 
 
 def test_remap_keeps_rate_and_length(model, answer):

@@ -114,8 +114,6 @@ def main() -> None:
         bleed = np.concatenate(bleed_to_learn(data, p, rate)).astype(np.float32)
         knowing, _ = learn_bleed(alone, bleed)
         for name, model in (("hits alone", alone), ("calibrated", knowing)):
-            if (name, kind) == ("hits alone", "elsewhere"):
-                continue
             scores = judge_groove(model, audio, p, rate)
             so_far = totals.setdefault((name, kind), [Score()] * len(STRENGTHS))
             totals[name, kind] = [a + b for a, b in zip(so_far, scores, strict=True)]

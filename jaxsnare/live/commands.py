@@ -17,7 +17,7 @@ import soxr
 from jaxsnare.audio import read_audio, read_channels, resample
 from jaxsnare.calibrate import learn_bleed, learn_room
 from jaxsnare.cli import STARTED
-from jaxsnare.commands import given, given_onset
+from jaxsnare.commands import given, given_onset, note_open_gate
 from jaxsnare.live.devices import devices
 from jaxsnare.live.engine import Engine, Hit, Played, Shape, settle
 from jaxsnare.live.options import LISTEN
@@ -142,7 +142,9 @@ def _zones(args: argparse.Namespace) -> list[int]:
 def run_live(args: argparse.Namespace) -> Answer:
     """Open the device, compile, and play until it is enough."""
     settle()
-    knobs = _knobs(args, Model.load(args.models[0]))
+    first = Model.load(args.models[0])
+    knobs = _knobs(args, first)
+    note_open_gate(args, first, knobs)
     kind = ZoneRack if _zones(args) else Rack
     rack = kind(args.models, args.rate, args.block, args.running_normaliser, knobs)
     player = _player(args, rack.shape)
