@@ -64,7 +64,7 @@ def _judging(group: Any) -> None:
         choices=("usual", "published"),
         help="published: network, optimiser, loss and reference hit of the published "
         "system; usual: --mapping smooth --optimiser proximal --weights balanced "
-        "--reference median_vector --targets told --early-decay 0.5 (default usual)",
+        "--reference median_vector --targets told (default usual)",
     )
     group.add_argument(
         "--weights",
@@ -140,9 +140,11 @@ def train(parser: Parser) -> None:
         "them, or what they were, chance included, as published (default: of the "
         "recipe)",
     )
-    words = "what the first 0.13 s count beside the 0.75 s in which a hit is compared"
-    usual = f"{Recipe().early_decay:g}, published: 0"
-    ranged(recipe, "--early-decay", words, 0.0, 1.0, usual=usual)
+    words = (
+        "what the first 0.13 s count beside the 0.75 s in which a hit is compared: 0.5 "
+    )
+    words += "where strokes follow each other fast"
+    ranged(recipe, "--early-decay", words, 0.0, 1.0, default=0.0)
     _judging(recipe)
     seed(recipe, "of the split into training and test hits and of the first weights")
 

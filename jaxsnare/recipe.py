@@ -17,7 +17,6 @@ RECIPES: dict[str, dict[str, Any]] = {
         "weights": "none",
         "reference": "median_loudness",
         "targets": "heard",
-        "early_decay": 0.0,
     },
 }
 """What recipes do otherwise than `Recipe()`, by name."""
@@ -35,7 +34,7 @@ class Recipe:
     proximal, 250 of adam. weights: "balanced" makes every feature count by its range
     over the training hits, "none" is the published loss. early_decay: what loudness,
     centroid and flatness of the early decay (`TrainingFeatures`) count beside the seven
-    target features; 0: nothing, as published. reference: the rule that picks
+    target features. reference: the rule that picks
     the reference hit. targets: "told" trains for what the onset features of a hit tell
     of it, "heard" for what it was, chance included, as published. hidden: widths of the
     hidden layers, None for the mapping's.
@@ -52,7 +51,7 @@ class Recipe:
     learning_rate: float | None = None
     patience: int = 20
     weights: Literal["balanced", "none"] = "balanced"
-    early_decay: float = 0.5
+    early_decay: float = 0.0
     reference: Literal["median_vector", "median_loudness"] = "median_vector"
     targets: Literal["told", "heard"] = "told"
     seed: int = 0

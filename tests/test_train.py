@@ -12,7 +12,7 @@ from jaxsnare.audio import write_audio
 from jaxsnare.descent import losses_and_gradients
 from jaxsnare.direct import Settings, reach_many
 from jaxsnare.drummer import practice
-from jaxsnare.features import TargetFeatures
+from jaxsnare.features import TargetFeatures, TrainingFeatures
 from jaxsnare.features.normalise import Normaliser
 from jaxsnare.fitting import (
     Case,
@@ -24,7 +24,7 @@ from jaxsnare.lessons import Job
 from jaxsnare.mapping import MapParams, make_mapping
 from jaxsnare.presets import read_preset
 from jaxsnare.recipe import Recipe
-from jaxsnare.synths import Snare808
+from jaxsnare.synths import Snare808, render
 from jaxsnare.train import listen, saved_state, train
 
 RATE = 44_100
@@ -134,6 +134,34 @@ def test_the_published_recipe_is_the_published_one():
     assert Recipe.named("usual") == Recipe()
     with pytest.raises(ValueError, match="did you mean 'published'"):
         Recipe.named("publishd")
+
+
+@pytest.mark.slow
+def test_the_early_decay_counts_and_the_target_features_are_judged(hits):
+    """The validation loss is that of all ten features, heard and weighted here anew."""
+    training = train(hits, SYNTH, PRESET, replace(ONCE, early_decay=0.25))
+    split, ear = training.split, jax.jit(TrainingFeatures(RATE))
+    preset = np.asarray(SYNTH.specs.to_unit(SYNTH.specs.pack(PRESET.values)))
+
+    def answer(modulation):
+        unit = np.clip(preset + modulation, 0.0, 1.0).astype(np.float32)
+        values = SYNTH.specs.unpack(SYNTH.specs.to_physical(unit))
+        return np.asarray(ear(render(SYNTH, values, samples=35_328)))
+
+    drum = np.stack([ear(audio) for audio in hits.audio])
+    wanted = drum - drum[training.reference]
+    rows = training.modulation[split.validation]
+    achieved = np.stack([answer(row) for row in rows]) - answer(0 * preset)
+    floors = np.array([10, 10, 1, 1, 10, 10, 5, 10, 1, 10])
+    weights = 1 / np.maximum(np.ptp(wanted[split.train], axis=0), floors)
+    weights[7:] *= 0.25
+    loss = (weights * np.abs(achieved - wanted[split.validation])).mean()
+    record = training.model.training
+    assert loss == pytest.approx(record["best"]["validation_loss"], rel=1e-3)
+    assert weights[7:].min() * 20 > weights[:7].min()  # they do count
+    assert record["loss_weights"] == pytest.approx(weights[:7].tolist(), abs=1e-5)
+    assert list(training.table) == list(TargetFeatures(RATE).names)
+    np.testing.assert_allclose(training.wanted, wanted[:, :7], atol=1e-3)
 
 
 @pytest.mark.slow

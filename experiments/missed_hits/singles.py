@@ -7,10 +7,13 @@ buzzes are found, each drum's with the settings fitted without it, by their dist
 their place; how many onsets too many there are in recordings of one stroke; how often a
 recording that begins within a note, or in noise, begins with a hit, and how many there
 are in minutes of noise; how soft a stroke after an accent may be; and how many toms,
-clicks, and hits of the drum, a gate lets play, by what it was calibrated with. Noise
-and strokes after accents are heard with the shipped settings, the others with those
-that were fitted without the drum. Draws the strokes of flams and buzzes that are
-missed, close.png, and the second onsets of one stroke, twice.png.
+clicks, and hits of the drum, a gate lets play, by what it was calibrated with; and
+which onsets of clean performances change when all is 24 dB softer. These, noise, and
+strokes after accents are heard with the shipped settings, the others with those that
+were fitted without the drum. Draws the strokes of flams and buzzes that are missed,
+close.png, the second onsets of one stroke, twice.png, hits at starts, starts.png, what
+changes when all is softer, softer.png, and how a gate tells toms and clicks from hits,
+toms.png.
 """
 
 import argparse
@@ -19,22 +22,25 @@ import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from gate import WINDOW, model_of
 from mixing import DISTRACTORS, GAPS_MS, ONSET_AT, flams, half
 from run import SETTINGS, draw_hits, hear, settings_for
-from score import Score, judge
+from score import Score, judge, performances
 
 from jaxsnare.audio import read_audio_native
 from jaxsnare.calibrate import learn_bleed
 from jaxsnare.detector import HIT_SPECS, HitDetector
-from jaxsnare.gate import examples_of, passes
+from jaxsnare.gate import examples_of, gate_features, log_odds, passes
 from jaxsnare.onset import find_onsets
 from jaxsnare.params import as_params
 from jaxsnare.remapper import remap
 from jaxsnare.train import listen
 
 RATE = 44_100
+SURE = 40.0
+"""Log odds beyond which nothing is drawn apart."""
 TOMS, CLICKS = "toms_in_snare_mic", "clicks_claps"
 PLACES, PIECE = 3, 1024
 WITHIN_MS = (30.0, 400.0)
@@ -172,10 +178,38 @@ def after_accents(hits: list[tuple[str, np.ndarray]]) -> dict[str, dict[str, int
     }
 
 
+SOFT_DB, SAME_MS = -24, 1.0
+
+
+def softer(data: Path, path: Path) -> dict[str, int]:
+    """Onsets of clean performances, and how many have no counterpart when all is 24 dB
+    softer, or are there then alone; a picture of where they lack."""
+    onsets, strays = 0, []
+    for p in performances(data):
+        if p.condition != "clean" or p.gain_db != 0:
+            continue
+        audio, rate = read_audio_native(p.path)
+        gains = {"recorded": 1.0, f"{SOFT_DB} dB": 10 ** (SOFT_DB / 20)}
+        heard = {
+            name: hear((gain * audio).astype(np.float32), rate, HIT_SPECS.defaults)
+            for name, gain in gains.items()
+        }
+        onsets += len(heard["recorded"].onsets)
+        for name, lacks in zip(heard, reversed(heard.values()), strict=True):
+            for at in map(int, heard[name].onsets):
+                apart = np.abs(lacks.onsets - at).min(initial=rate)
+                if apart > SAME_MS * rate / 1000:
+                    strays.append((f"{p.name}\nheard {name} alone", lacks, at))
+    if strays:
+        draw_hits(strays, path)
+    return {"onsets": onsets, "without counterpart": len(strays)}
+
+
 def starts(
-    hits: list[tuple[str, np.ndarray]], folds: dict[str, dict]
+    hits: list[tuple[str, np.ndarray]], folds: dict[str, dict], path: Path
 ) -> dict[str, dict[str, int]]:
-    """Starts within a note, anywhere and where its wave crosses zero; hits there."""
+    """Starts within a note, anywhere and where its wave crosses zero; hits there, and a
+    picture of these."""
     rng = np.random.default_rng(0)
     low, high = (round(ms * RATE / 1000) for ms in WITHIN_MS)
     detector = HitDetector(RATE)
@@ -187,6 +221,7 @@ def starts(
         ).any(axis=1)
 
     counts = {w: {"starts": 0, "hits": 0} for w in ("anywhere", "at a zero crossing")}
+    false = []
     for name, audio in hits:
         if articulation(name).startswith("buzz"):  # new strokes all along
             continue
@@ -197,19 +232,28 @@ def starts(
                 for begin in (at, at + crossing[0] + 1):
                     pieces.append(audio[begin : begin + PIECE])
         if pieces:
-            params = as_params(settings_for(folds, name.split("/")[0]))
-            found = np.asarray(heard(params, np.asarray(pieces, np.float32)))
+            settings = settings_for(folds, name.split("/")[0])
+            found = heard(as_params(settings), np.asarray(pieces, np.float32))
+            found = np.asarray(found)
+            for k in np.flatnonzero(found):
+                again = hear(np.asarray(pieces[k], np.float32), RATE, settings)
+                false += [("\n".join(name.split("/")), again, int(again.onsets[0]))]
             for row, some in zip(
                 counts.values(), (found[::2], found[1::2]), strict=True
             ):
                 row["starts"] += len(some)
                 row["hits"] += int(some.sum())
+    if false:
+        draw_hits(false, path)
     return counts
 
 
-def played_toms(data: Path, folds: dict[str, dict]) -> dict[str, dict[str, int]]:
+def played_toms(
+    data: Path, folds: dict[str, dict], path: Path
+) -> dict[str, dict[str, int]]:
     """Of the second half of toms and clicks and each drum's second hits, what the gate
-    lets play, by what it was calibrated with: the first halves of the others."""
+    lets play, by what it was calibrated with: the first halves of the others; and a
+    picture of how sure it is."""
     toms, clicks = (
         np.concatenate(half(data, name, 1)).astype(np.float32)
         for name in (TOMS, CLICKS)
@@ -217,6 +261,7 @@ def played_toms(data: Path, folds: dict[str, dict]) -> dict[str, dict[str, int]]
     learned = {"hits alone": (), "hi-hat, kick": DISTRACTORS}
     learned["hi-hat, kick, toms"] = (*DISTRACTORS, TOMS)
     counts: dict[str, dict[str, int]] = {}
+    odds: dict[str, dict[str, list[float]]] = {}
     for drum in sorted(set(folds) - {"all"}):
         if not (data / "real" / drum).is_dir():
             continue
@@ -236,15 +281,41 @@ def played_toms(data: Path, folds: dict[str, dict]) -> dict[str, dict[str, int]]
             row = counts.setdefault(name, empty)
             remapper, params = model.remapper(RATE), model.params(gate=0.5)
             free = model.params(gate=0.0)
+            sure = odds.setdefault(name, {k: [] for k in kinds})
             for kind, sound in (("toms", toms), ("clicks", clicks)):
-                row[kind] += len(remap(remapper, free, sound).triggers)
+                due = remap(remapper, free, sound).triggers
+                row[kind] += len(due)
                 row[f"{kind} played"] += len(remap(remapper, params, sound).triggers)
+                for at in due:
+                    features = gate_features(jnp.asarray(sound[at - WINDOW : at]), RATE)
+                    sure[kind].append(float(log_odds(params.gate, features)))
             row["hits"] += len(unseen)
             strength = params.play["gate"]
             judged = [bool(passes(params.gate, strength, x)) for x in unseen]
             row["hits played"] += sum(judged)
+            sure["hits"] += [float(log_odds(params.gate, x)) for x in unseen]
         print(".", end="", file=sys.stderr, flush=True)
+    draw_odds(odds, path)
     return counts
+
+
+def draw_odds(odds: dict[str, dict[str, list[float]]], path: Path) -> None:
+    """A panel for each calibration: how likely the gate takes what to be a hit."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 3.2), layout="constrained")
+    panels = figure.subplots(1, len(odds), sharey=True)
+    bins = np.linspace(-SURE, SURE, 41)
+    for axes, (name, kinds) in zip(panels, odds.items(), strict=True):
+        for kind, values in kinds.items():
+            inside = np.clip(values, -SURE, SURE)
+            axes.hist(inside, bins, label=kind, histtype="step")
+        axes.axvline(0, color="0.6")
+        axes.set_title(f"it has heard: {name}", fontsize=9)
+        axes.set_yscale("log")
+    panels[0].legend(fontsize=8)
+    figure.supxlabel("log odds of a hit; beyond 0 it plays at strength 0.5", fontsize=9)
+    figure.savefig(path, dpi=80)
 
 
 def main() -> None:
@@ -259,10 +330,11 @@ def main() -> None:
     found = {
         "flams": found_flams(arguments.data, folds, out / "close.png"),
         "one stroke": too_many(hits, folds, out / "twice.png"),
-        "starts": starts(hits, folds),
+        "starts": starts(hits, folds, out / "starts.png"),
         "noise": in_noise(),
         "softer after an accent, dB": after_accents(hits),
-        "toms": played_toms(arguments.data, folds),
+        "softer": softer(arguments.data, out / "softer.png"),
+        "toms": played_toms(arguments.data, folds, out / "toms.png"),
     }
     text = json.dumps(found, indent=1)
     (out / "singles.json").write_text(text + "\n")
