@@ -18,7 +18,7 @@ from jaxsnare.descent import losses_and_gradients
 from jaxsnare.detector import HIT_SPECS
 from jaxsnare.drummer import groove
 from jaxsnare.dsp.framing import frames
-from jaxsnare.features import OnsetFeatures, TargetFeatures, TrainingFeatures
+from jaxsnare.features import OnsetFeatures, TargetFeatures
 from jaxsnare.features.normalise import Normaliser
 from jaxsnare.live import bench as live_bench
 from jaxsnare.mapping import make_mapping
@@ -111,15 +111,8 @@ def _train(
     synth, specs, target = model.synth, model.specs, TargetFeatures(RATE)
     problem = fitting.Problem(synth, specs, model.mapping, target)
     params = model.map_params()._replace(weights=None)
-    trained = replace(problem, target=TrainingFeatures(RATE))
-
-    def case_of(features):
-        ones = jnp.ones(features)
-        case = fitting.Case(params, 0 * ones, ones, 5e-4, 20)
-        return jax.tree.map(lambda a: jnp.asarray(a)[None], case)
-
-    case = case_of(len(target.names))
-    weights = jax.tree.map(lambda a: a[None], model.weights)
+    case = fitting.Case(params, jnp.zeros(7), jnp.ones(7), 5e-4, 20)
+    weights, case = jax.tree.map(lambda a: jnp.asarray(a)[None], (model.weights, case))
 
     def sounds(values):
         return render(synth, specs.unpack(values), samples=target.samples)
@@ -131,8 +124,7 @@ def _train(
     synth_only, features_only = in_chunks(sounds), in_chunks(target)
     forward = jax.jit(lambda w, e: fitting.mean_losses(problem, w, case, e))
     step = jax.jit(lambda w, e: losses_and_gradients(problem, w, case, e))
-    all_case = case_of(len(trained.target.names))
-    slopes = jax.jit(lambda unit, e: lines(trained, all_case, e, unit))
+    slopes = jax.jit(lambda unit, e: lines(problem, case, e, unit))
     rows = []
     for batch in batches:
         progress(f"training step, batch {batch}")
@@ -143,8 +135,6 @@ def _train(
             jnp.asarray(rng.normal(size=(1, batch, 7)), jnp.float32),
             jnp.ones((1, batch), bool),
         )
-        every = (1, batch, len(trained.target.names))
-        all_wanted = examples._replace(wanted=jnp.zeros(every))
         unit = jnp.asarray(rng.uniform(0.2, 0.8, (batch, len(specs))), jnp.float32)
         values = specs.to_physical(unit)
         whole = median_ms(step, weights, examples, seconds=seconds)
@@ -157,7 +147,7 @@ def _train(
                 "synth_ms": median_ms(synth_only, values, seconds=seconds),
                 "features_ms": median_ms(features_only, audio, seconds=seconds),
                 "backward_ms": round(whole - ahead, 2),
-                "slopes_ms": median_ms(slopes, unit[None], all_wanted, seconds=seconds),
+                "slopes_ms": median_ms(slopes, unit[None], examples, seconds=seconds),
             }
         )
     progress("the stages of a training step")

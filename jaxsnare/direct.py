@@ -98,7 +98,8 @@ def reach_many(
     with steps done, all steps and the mean loss. KeyboardInterrupt keeps the best so
     far. state: a folder from which it goes on if it was killed, as of `fit_many`.
     aims: by job, the differences [N, 7] that its hits are bent to, if not to their own;
-    they are judged by their own all the same. Raises ValueError for other shapes.
+    they are judged by their own all the same. Raises ValueError for other shapes, and
+    where there is a state as well.
     """
     settings = settings or Settings()
     check_jobs(jobs, synth)

@@ -63,8 +63,8 @@ class Problem:
     ) -> tuple[Float[Array, " K"], Float[Array, "K P"]]:
         """The same of values in the unit interval, and the slopes to each of them.
 
-        What is over early is pulled back through a short sound: the slopes cost some
-        three gradients of the loss, in place of seven.
+        What is over early is pulled back through a short sound: the slopes cost about
+        two gradients of the loss, in place of seven.
         """
 
         def heard(ear, samples):

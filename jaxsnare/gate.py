@@ -145,7 +145,12 @@ def _fewer(rows: np.ndarray) -> np.ndarray:
 
 
 def merged(several: Sequence[Examples]) -> Examples:
-    """The examples of several models, of each side at most MOST."""
+    """The examples of several models, of each side at most MOST.
+
+    None where one of them has no hits: a gate would refuse all that it plays.
+    """
+    if not all(len(examples.hits) for examples in several):
+        return no_examples()
     return Examples(
         *(_fewer(np.concatenate(side)) for side in zip(*several, strict=True))
     )

@@ -176,6 +176,8 @@ def learned_words(model: Model) -> str:
     ]
     if others := len(model.examples.others):
         known.append(f"{plural(others, 'example')} of how the others sound")
+    if model.play.get("gate") and len(model.examples.hits) == 0:
+        known.append("but no example of its hits: the gate is open")
     return f"Calibrated: {', '.join(known)}." if known else ""
 
 

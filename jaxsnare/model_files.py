@@ -168,7 +168,9 @@ def flatten(weights: dict[Any, Any], prefix: str = "") -> dict[str, np.ndarray]:
 
 def read_examples(stored: dict[str, Any] | None) -> Examples:
     """What the gate of a record knows; older models have nothing that it could."""
-    if stored is None or any(len(row) == OLDER_SIZE for row in stored["hits"]):
+    if stored is None:
+        return no_examples()
+    if any(len(row) == OLDER_SIZE for side in Examples._fields for row in stored[side]):
         return no_examples()
     sides = []
     for name in Examples._fields:

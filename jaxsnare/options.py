@@ -141,10 +141,10 @@ def train(parser: Parser) -> None:
         "recipe)",
     )
     words = (
-        "what the first 0.13 s count beside the 0.75 s in which a hit is compared: 0.5 "
+        "weight of loudness, centroid and flatness of 23 to 128 ms after the onset, "
     )
-    words += "where strokes follow each other fast"
-    ranged(recipe, "--early-decay", words, 0.0, 1.0, default=0.0)
+    words += "beside the seven features; 0.5 where strokes follow each other fast"
+    ranged(recipe, "--early-decay", words, 0.0, 1.0, usual="0")
     _judging(recipe)
     seed(recipe, "of the split into training and test hits and of the first weights")
 

@@ -123,8 +123,9 @@ def fit_many(
 ) -> list[Training]:
     """Train many models at once, with the results of training them one by one.
 
-    jobs: of mappings of one shape and of recipes with the same batch and epochs; all
-    else may differ, the number of hits too. progress: called after each epoch with the
+    jobs: of recipes with the same mapping, optimiser (of adam, the same batch), epochs,
+    early decay and second look (with one, the same window); all else may differ, the
+    number of hits too. progress: called after each epoch with the
     progress of every model. KeyboardInterrupt, as Ctrl-C or from `progress`, ends the
     training after the epoch and keeps the best weights so far.
 

@@ -54,6 +54,23 @@ def both(parts):
     return choose_models(parts, {k: hits(k) for k in parts})
 
 
+def test_what_tells_where_it_was_struck_is_that_of_a_plain_spectrum():
+    """As always: the weights of choices that were saved go with it."""
+    window = hits("head")[0].astype(np.float64)
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(256) / 256)
+    power = np.abs(np.fft.rfft(window * hann)) ** 2
+    band = np.searchsorted(
+        [120, 250, 500, 1000, 2000, 4000, 8000], np.fft.rfftfreq(256, 1 / RATE), "right"
+    )
+    shares = np.bincount(band, power, 8) + 1e-9
+    first, second = np.square(window.reshape(2, 128)).mean(axis=1) + 1e-9
+    wanted = [*shares / (power.sum() + 1e-9), first / second]
+    got = StruckFeatures(RATE)(jnp.asarray(window, np.float32))
+    assert got.shape == (12,)
+    np.testing.assert_allclose(got[3:], 10 * np.log10(wanted), atol=0.01)
+    np.testing.assert_array_equal(got[:3], OnsetFeatures(RATE)(jnp.float32(window)))
+
+
 # synths of synths
 
 

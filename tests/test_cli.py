@@ -253,6 +253,11 @@ def test_show_tells_what_was_calibrated(model, capsys):
     assert "gate 0.5" in words
     assert "trim 2 dB" in words
     assert "3 examples of how the others sound" in words
+    assert "the gate is open" not in words
+    replace(known, examples=no_examples()).save("older")
+    assert main(["show", "older"]) == 0
+    text = capsys.readouterr().out
+    assert "gate 0.5, but no example of its hits: the gate is open." in text
 
 
 def test_hits_that_the_gate_refuses_are_told_apart(model, answer):

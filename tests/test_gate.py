@@ -18,6 +18,7 @@ from jaxsnare.gate import (
     fit_gate,
     gate_features,
     log_odds,
+    merged,
     no_examples,
     open_gate,
     passes,
@@ -270,6 +271,13 @@ def test_a_refused_onset_does_not_hide_the_stroke_after_it(gated):
     for other in results[1:]:  # and so it is in blocks of any size
         np.testing.assert_array_equal(other.onsets, results[0].onsets)
         np.testing.assert_array_equal(other.triggers, results[0].triggers)
+
+
+def test_together_with_a_model_that_has_no_examples_the_gate_is_open(with_others):
+    """It knows nothing of what that one plays."""
+    both = merged([with_others, with_others])
+    assert len(both.hits) == min(2 * len(with_others.hits), 128)
+    assert all(len(side) == 0 for side in merged([no_examples(), with_others]))
 
 
 def test_an_older_model_has_no_gate(gated, tmp_path):

@@ -25,7 +25,7 @@ from jaxsnare.mapping import MapParams, make_mapping
 from jaxsnare.presets import read_preset
 from jaxsnare.recipe import Recipe
 from jaxsnare.synths import Snare808, render
-from jaxsnare.train import listen, saved_state, train
+from jaxsnare.train import fit_many, listen, saved_state, train
 
 RATE = 44_100
 SYNTH = Snare808(sample_rate=RATE)
@@ -320,6 +320,14 @@ def test_hits_that_are_bent_to_nothing_are_judged_by_their_own_sounds(hits):
 def test_a_wrong_recipe_is_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         Recipe(**wrong)
+
+
+def test_models_that_are_trained_at_once_listen_to_the_same(hits):
+    jobs = [Job(hits, PRESET, replace(ONCE, early_decay=w)) for w in (0.0, 0.5)]
+    with pytest.raises(
+        ValueError, match=r"early_decay of the recipes is 0\.0 and 0\.5"
+    ):
+        fit_many(jobs, SYNTH)
 
 
 def test_hits_of_another_rate_or_window_are_refused(hits):

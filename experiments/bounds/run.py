@@ -42,7 +42,8 @@ def main() -> None:
     parser.add_argument("--reach", nargs="*", default=[], metavar="PRESET")
     parser.add_argument("--steps", type=int, default=1000, help="of each modulation")
     parser.add_argument("--hits", choices=("test", "all"), default="all")
-    parser.add_argument("--reference", default=Recipe().reference)
+    rules = ("median_vector", "median_loudness")
+    parser.add_argument("--reference", choices=rules, default=Recipe().reference)
     arguments = parser.parse_args()
 
     recipe = Recipe(reference=arguments.reference)

@@ -12,16 +12,18 @@ import json
 import subprocess
 import sys
 import tempfile
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 
 from jaxsnare.audio import read_audio_native, write_audio
+from jaxsnare.lessons import Job
 from jaxsnare.presets import read_preset
 from jaxsnare.recipe import RECIPES, Recipe
 from jaxsnare.remapper import remap
 from jaxsnare.synths import Snare808
-from jaxsnare.train import Training, listen, train
+from jaxsnare.train import Training, fit_many, listen
 
 KINDS = ("groove", "crescendo")
 RATE = 44_100
@@ -33,20 +35,22 @@ def truth_hits(path: Path) -> set[str]:
         return {Path(row["hit"]).name for row in csv.DictReader(file)}
 
 
-def fit(files: list[Path], preset: str, recipe: Recipe) -> Training:
-    """A model of a folder of single hits, each file one hit."""
+def fit(files: list[Path], presets: list[str], recipes: list[Recipe]) -> list[Training]:
+    """Models of a folder of single hits, each file one hit: for every preset each."""
     with tempfile.TemporaryDirectory() as folder:
         for file in files:
             (Path(folder) / file.name).symlink_to(file.resolve())
         hits = listen([folder], RATE)
     synth = Snare808(sample_rate=RATE)
 
-    def show(at):
+    def show(rows):
+        at = rows[0]
         if at.epoch % 10 == 0:
             text = f"\r  epoch {at.epoch}/{at.epochs} best {at.best_loss:.4f} "
             print(text, end="", file=sys.stderr, flush=True)
 
-    return train(hits, synth, read_preset(preset, synth), recipe, progress=show)
+    jobs = [Job(hits, read_preset(p, synth), r) for p in presets for r in recipes]
+    return fit_many(jobs, synth, progress=show)
 
 
 def judge(judge_script: Path, drum: Path, synth: Path, truth: Path) -> dict:
@@ -61,9 +65,10 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="folder with real/ and performances/")
     parser.add_argument("judge", type=Path, help="the judging script, follow.py")
     parser.add_argument("--out", type=Path, default=Path("follow-results"))
-    parser.add_argument("--preset", default="808_snare_1")
+    parser.add_argument("--presets", nargs="+", default=["808_snare_1"])
     parser.add_argument("--recipe", default="usual", choices=list(RECIPES))
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--early-decay", type=float, default=0.0)
     parser.add_argument("--held-out", action="store_true")
     parser.add_argument(
         "--drums",
@@ -73,7 +78,9 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
 
-    recipe = Recipe.named(arguments.recipe, seed=arguments.seed)
+    name, early = arguments.recipe, arguments.early_decay
+    recipes = [Recipe.named(name, seed=s, early_decay=early) for s in arguments.seeds]
+    kinds = [(p, s) for p in arguments.presets for s in arguments.seeds]
     rows = []
     for drum in arguments.drums:
         truths = {
@@ -84,41 +91,48 @@ def main() -> None:
         files = sorted((arguments.data / "real" / drum).glob("*.flac"))
         for held_out in (False, True) if arguments.held_out else (False,):
             chosen = [f for f in files if not (held_out and f.name in used)]
-            training = fit(chosen, arguments.preset, recipe)
-            model = training.model
-            for kind, truth in truths.items():
+            trained = fit(chosen, arguments.presets, recipes)
+            for (kind, truth), ((preset, seed), training) in product(
+                truths.items(), zip(kinds, trained, strict=True)
+            ):
+                model = training.model
                 source = truth.with_suffix(".flac")
                 audio, rate = read_audio_native(source)
                 played = remap(model.remapper(rate), model.params(), audio)
-                name = f"{drum}__{kind}{'__held_out' if held_out else ''}.wav"
-                write_audio(arguments.out / name, played.synth, rate, overwrite=True)
-                result = judge(arguments.judge, source, arguments.out / name, truth)
+                words = [drum, kind, preset, str(seed)] + ["held_out"] * held_out
+                path = arguments.out / f"{'__'.join(words)}.wav"
+                write_audio(path, played.synth, rate, overwrite=True)
                 row = {
                     "drum": drum,
                     "performance": kind,
+                    "preset": preset,
+                    "seed": seed,
                     "held_out": held_out,
                     "training_hits": len(training.hits.audio),
                     "test_mean_ratio": model.training["test"]["mean_ratio"],
-                    **result,
+                    **judge(arguments.judge, source, path, truth),
                 }
                 rows.append(row)
                 print("\r" + line(row), flush=True)
     (arguments.out / "follow.json").write_text(json.dumps(rows, indent=2) + "\n")
     for held_out in sorted({row["held_out"] for row in rows}):
         chosen = [row for row in rows if row["held_out"] == held_out]
-        ratio = np.mean([row["median_ratio"] for row in chosen])
+        medians = [row["median_ratio"] for row in chosen]
+        ratio, middle = np.mean(medians), np.median(medians)
+        mean = np.mean([row["mean_ratio"] for row in chosen])
         correlation = np.mean([row["mean_correlation"] for row in chosen])
         least = min(row["features"]["SPL_T"]["correlation"] for row in chosen)
         what = "hits of the performances held out" if held_out else "all hits"
         print(
-            f"{what}: median ratio {ratio:.3f}, mean correlation {correlation:.3f}, "
+            f"{what}: median ratio {ratio:.3f} (the median of them {middle:.3f}), "
+            f"mean ratio {mean:.3f}, mean correlation {correlation:.3f}, "
             f"least SPL_T correlation {least:.3f}"
         )
 
 
 def line(row: dict) -> str:
     return (
-        f"{row['drum']:16s} {row['performance']:10s} "
+        f"{row['drum']:16s} {row['performance']:10s} {row['preset']} {row['seed']} "
         f"{'held out' if row['held_out'] else 'all hits':9s} "
         f"{row['answered']}/{row['hits']} answered  "
         f"median ratio {row['median_ratio']:.3f}  "

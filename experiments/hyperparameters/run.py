@@ -69,8 +69,7 @@ def main() -> None:
             sys.exit("\ninterrupted: the same command goes on from here")
         for (drum, value, seed), training in zip(settings, trained, strict=True):
             best = training.model.training["best"]
-            judged = training.split.validation
-            start, end = training.wanted[judged], training.achieved[judged]
+            start = training.wanted[training.split.validation]
             balance = np.array(training.model.training["loss_weights"])
             rows.append(
                 {
@@ -79,7 +78,7 @@ def main() -> None:
                     name: value,
                     "drum": drum,
                     "seed": seed,
-                    "loss": float((np.abs(end - start) * balance).mean()),
+                    "loss": best["validation_loss"],
                     "baseline": float((np.abs(start) * balance).mean()),
                     "epoch": best["epoch"],
                 }

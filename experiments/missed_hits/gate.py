@@ -9,7 +9,8 @@ without the drum (settings.json). The gate has as examples the drum's single hit
 those that the groove was assembled from; "calibrated", also what `jaxsnare calibrate
 --bleed` learns from recordings of hi-hat and kick that are not in the groove. The
 strength is no one's choice: calibrated it is 0.5, at which the likelier side wins. The
-last line is for all performances at recorded level, as a calibrated model plays them.
+last lines are for all performances at recorded level at that strength, by kind and in
+all. refused.png shows their hits that are found, and that a calibrated gate refuses.
 """
 
 import argparse
@@ -23,7 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from mixing import bleed_to_learn, mixed_grooves
-from run import SETTINGS, settings_for
+from run import SETTINGS, draw_hits, hear, settings_for
 from score import Performance, Score, judge, performances
 
 from jaxsnare.audio import read_audio_native
@@ -39,6 +40,7 @@ from jaxsnare.synths import Snare808
 from jaxsnare.train import listen
 
 STRENGTHS = (0.0, 0.25, 0.35, 0.5, 0.7, 1.0)
+OFF, USUAL = STRENGTHS.index(0.0), STRENGTHS.index(0.5)
 WINDOW = 256
 
 
@@ -76,20 +78,23 @@ def model_of(hits: np.ndarray | None, rate: int, settings: dict[str, float]) -> 
 
 def judge_groove(
     model: Model, audio: np.ndarray, p: Performance, rate: int
-) -> list[Score]:
-    """The score of the voices for each strength."""
-    remapper, scores = model.remapper(rate), []
+) -> tuple[list[Score], list[np.ndarray]]:
+    """The score of the voices, and the hits that are missed, for each strength."""
+    remapper, scores, lost = model.remapper(rate), [], []
     padded = np.pad(audio, (0, remapper.latency)).astype(np.float32)
     for strength in STRENGTHS:
         played = remap(remapper, model.params(gate=strength), padded)
-        scores.append(judge(played.triggers - remapper.latency, p, rate)[0])
-    return scores
+        score, missed, _ = judge(played.triggers - remapper.latency, p, rate)
+        scores.append(score)
+        lost.append(missed)
+    return scores, lost
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, default=Path("missed-hits-results"))
+    parser.add_argument("--drums", nargs="+", help="only these (default: all)")
     arguments = parser.parse_args()
     data = arguments.data
     folds = json.loads(SETTINGS.read_text("utf-8"))
@@ -106,26 +111,38 @@ def main() -> None:
         if p.condition != "bleed" and p.gain_db == 0
     ]
     totals: dict[tuple[str, str], list[Score]] = {}
+    by_kind: dict[tuple[str, str], Score] = {}
     hits: dict[str, np.ndarray] = {}
+    refused = []
     for p, audio, kind in grooves:
+        if arguments.drums and p.drum not in arguments.drums:
+            continue
         if p.drum not in hits:
             hits[p.drum] = other_hits(data, p, rate)
         alone = model_of(hits[p.drum], rate, settings_for(folds, p.drum))
         bleed = np.concatenate(bleed_to_learn(data, p, rate)).astype(np.float32)
         knowing, _ = learn_bleed(alone, bleed)
         for name, model in (("hits alone", alone), ("calibrated", knowing)):
-            scores = judge_groove(model, audio, p, rate)
+            scores, lost = judge_groove(model, audio, p, rate)
             so_far = totals.setdefault((name, kind), [Score()] * len(STRENGTHS))
             totals[name, kind] = [a + b for a, b in zip(so_far, scores, strict=True)]
+            if kind == "mixed":
+                continue
+            for group in (p.kind, "all"):
+                so_far = by_kind.get((name, group), Score())
+                by_kind[name, group] = so_far + scores[USUAL]
+            if name == "calibrated":
+                heard = hear(audio, rate, settings_for(folds, p.drum))
+                for at in np.setdiff1d(lost[USUAL], lost[OFF]):
+                    refused.append((p.name.replace("__", "\n", 1), heard, int(at)))
         print(".", end="", file=sys.stderr, flush=True)
     rows = {
         f"{name}, {kind}, gate {strength:g}": score.row()
         for (name, kind), scores in totals.items()
         for strength, score in zip(STRENGTHS, scores, strict=True)
     }
-    which = STRENGTHS.index(0.5)
-    both = [totals["calibrated", kind][which] for kind in ("bleed", "elsewhere")]
-    rows["all, calibrated, gate 0.5"] = (both[0] + both[1]).row()
+    for (name, group), score in sorted(by_kind.items(), reverse=True):
+        rows[f"{name}, {group}, gate 0.5"] = score.row()
     print()
     for name, row in rows.items():
         print(
@@ -133,6 +150,8 @@ def main() -> None:
             f"F {row['F']:.3f} late, 95 % {row['late_ms_95']:.1f} ms"
         )
     arguments.out.mkdir(parents=True, exist_ok=True)
+    if refused:
+        draw_hits(refused, arguments.out / "refused.png")
     (arguments.out / "gate.json").write_text(json.dumps(rows, indent=1) + "\n")
 
 

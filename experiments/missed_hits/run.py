@@ -216,7 +216,9 @@ def hear(audio: np.ndarray, rate: int, settings: dict[str, float]) -> Heard:
     return Heard(audio, out, rate)
 
 
-def draw_hits(hits: list[tuple[str, Heard, int]], path: Path) -> None:
+def draw_hits(
+    hits: list[tuple[str, Heard, int]], path: Path, label: str = "hit"
+) -> None:
     """A panel for each hit - title, recording, sample -: sound, signal, threshold."""
     from matplotlib.figure import Figure
 
@@ -232,7 +234,7 @@ def draw_hits(hits: list[tuple[str, Heard, int]], path: Path) -> None:
         axes.plot(ms, sound, color="0.75", linewidth=0.6)
         axes.plot(ms, heard.out.level[start:end], label="detection signal")
         axes.plot(ms, heard.out.threshold[start:end], "--", label="threshold")
-        axes.axvline(0, color="red", label="hit")
+        axes.axvline(0, color="red", label=label)
         for k in heard.onsets[(heard.onsets >= start) & (heard.onsets < end)]:
             axes.axvline((k - at) * 1000 / heard.rate, color="k", linestyle=":")
         axes.set_title(title, fontsize=8)
@@ -240,7 +242,7 @@ def draw_hits(hits: list[tuple[str, Heard, int]], path: Path) -> None:
     for axes in panels[len(hits) :]:
         axes.set_visible(False)
     panels[0].legend(fontsize=6)
-    figure.supxlabel("ms from the hit; dotted: onsets; grey: the sound")
+    figure.supxlabel(f"ms from the {label}; dotted: onsets; grey: the sound")
     figure.savefig(path, dpi=60)
 
 

@@ -201,7 +201,7 @@ def softer(data: Path, path: Path) -> dict[str, int]:
                 if apart > SAME_MS * rate / 1000:
                     strays.append((f"{p.name}\nheard {name} alone", lacks, at))
     if strays:
-        draw_hits(strays, path)
+        draw_hits(strays, path, "onset of the other")
     return {"onsets": onsets, "without counterpart": len(strays)}
 
 
@@ -237,14 +237,15 @@ def starts(
             found = np.asarray(found)
             for k in np.flatnonzero(found):
                 again = hear(np.asarray(pieces[k], np.float32), RATE, settings)
-                false += [("\n".join(name.split("/")), again, int(again.onsets[0]))]
+                at = int(np.argmax(again.out.level > again.out.threshold))
+                false.append(("\n".join(name.split("/")), again, at))
             for row, some in zip(
                 counts.values(), (found[::2], found[1::2]), strict=True
             ):
                 row["starts"] += len(some)
                 row["hits"] += int(some.sum())
     if false:
-        draw_hits(false, path)
+        draw_hits(false, path, "false onset")
     return counts
 
 
@@ -313,9 +314,10 @@ def draw_odds(odds: dict[str, dict[str, list[float]]], path: Path) -> None:
         axes.axvline(0, color="0.6")
         axes.set_title(f"it has heard: {name}", fontsize=9)
         axes.set_yscale("log")
+    panels[0].set_ylabel("sounds")
     panels[0].legend(fontsize=8)
     figure.supxlabel("log odds of a hit; beyond 0 it plays at strength 0.5", fontsize=9)
-    figure.savefig(path, dpi=80)
+    figure.savefig(path, dpi=100)
 
 
 def main() -> None:

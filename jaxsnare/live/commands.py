@@ -142,9 +142,10 @@ def _zones(args: argparse.Namespace) -> list[int]:
 def run_live(args: argparse.Namespace) -> Answer:
     """Open the device, compile, and play until it is enough."""
     settle()
-    first = Model.load(args.models[0])
-    knobs = _knobs(args, first)
-    note_open_gate(args, first, knobs)
+    models = [Model.load(path) for path in args.models]
+    knobs = _knobs(args, models[0])
+    for model in models:
+        note_open_gate(args, model, knobs)
     kind = ZoneRack if _zones(args) else Rack
     rack = kind(args.models, args.rate, args.block, args.running_normaliser, knobs)
     player = _player(args, rack.shape)
