@@ -16,7 +16,8 @@ import numpy as np
 from jaxsnare.component import SUB_BLOCK
 from jaxsnare.features import TargetFeatures
 from jaxsnare.synths import Synth, blaming_synth, render
-from jaxsnare.synths.registry import code_of, explained
+from jaxsnare.synths.contract import explained
+from jaxsnare.synths.registry import code_of
 
 RATE = 48_000
 LENGTH = 896  # samples over which blocks are compared with the whole

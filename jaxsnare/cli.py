@@ -1,8 +1,8 @@
 """The command line: what can be typed, and how it fails.
 
 What can be given is declared in `options` and `live.options`. What the commands do is
-in `commands`, `listings`, `design`, `export`, `demo` and `live.commands`, which are
-imported when a command runs.
+in `commands`, `playing`, `listings`, `design`, `export`, `demo` and `live.commands`,
+which are imported when a command runs.
 """
 
 import argparse
@@ -56,7 +56,7 @@ COMMANDS = {
         "--part head my_head head_hits/ --part rim my_rim rim_hits/ --out both",
     ),
     "remap": _Command(
-        "commands",
+        "playing",
         "play a performance on the synth",
         options.remap,
         "my_snare groove.wav synth.wav --mix 0.5 --set osc1.freq=220",
@@ -75,7 +75,7 @@ COMMANDS = {
     ),
     "devices": _Command("live.commands", "the sound devices", live_options.devices),
     "render": _Command(
-        "commands",
+        "playing",
         "one hit of a synth as a file",
         options.render,
         "hit.wav --preset 808_snare_2 --set osc1.freq=200 --set noise_gain.gain=-6",

@@ -13,14 +13,10 @@ from typing import Any
 import numpy as np
 
 from jaxsnare.audio import write_audio
-from jaxsnare.commands import (
-    follows,
-    picture,
-    remap_with_bar,
-    train_with_bar,
-)
+from jaxsnare.commands import follows, picture, train_with_bar
 from jaxsnare.drummer import Performance, groove, practice
 from jaxsnare.model_files import put_in_place
+from jaxsnare.playing import remap_with_bar
 from jaxsnare.presets import read_preset, usual_preset
 from jaxsnare.recipe import Recipe
 from jaxsnare.synths import made

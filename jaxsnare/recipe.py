@@ -34,10 +34,10 @@ class Recipe:
     proximal, 250 of adam. weights: "balanced" makes every feature count by its range
     over the training hits, "none" is the published loss. early_decay: what loudness,
     centroid and flatness of the early decay (`TrainingFeatures`) count beside the seven
-    target features. reference: the rule that picks
-    the reference hit. targets: "told" trains for what the onset features of a hit tell
-    of it, "heard" for what it was, chance included, as published. hidden: widths of the
-    hidden layers, None for the mapping's.
+    target features. reference: the rule that picks the reference hit. targets: "told"
+    trains for what the onset features of a hit tell of it, "heard" for what it was,
+    chance included, as published. hidden: widths of the hidden layers, None for the
+    mapping's.
     second_look: samples of a second, longer window, after which a second mapping
     revises the voice that already sounds; 0: each hit is heard once.
     """

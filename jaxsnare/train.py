@@ -125,9 +125,9 @@ def fit_many(
 
     jobs: of recipes with the same mapping, optimiser (of adam, the same batch), epochs,
     early decay and second look (with one, the same window); all else may differ, the
-    number of hits too. progress: called after each epoch with the
-    progress of every model. KeyboardInterrupt, as Ctrl-C or from `progress`, ends the
-    training after the epoch and keeps the best weights so far.
+    number of hits too. progress: called after each epoch with the progress of every
+    model. KeyboardInterrupt, as Ctrl-C or from `progress`, ends the training after the
+    epoch and keeps the best weights so far.
 
     state: a folder that holds the state after each epoch, and from which the training
     goes on if it was killed; `saved_state(...).remove()` forgets it.
@@ -140,7 +140,7 @@ def fit_many(
     """
     check_jobs(jobs, synth)
     alike = ["mapping", "hidden", "activation", "optimiser", "passes", "second_look"]
-    alike += ["early_decay"]
+    alike.append("early_decay")
     alike += ["batch"] if jobs[0].recipe.optimiser == "adam" else []
     alike += ["window"] if jobs[0].recipe.second_look else []
     for name in alike:

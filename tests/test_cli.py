@@ -727,7 +727,7 @@ def test_errors_of_the_system_are_one_line(refused, monkeypatch):
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device", "x.wav")
 
-    monkeypatch.setattr("jaxsnare.commands.write_audio", full)
+    monkeypatch.setattr("jaxsnare.playing.write_audio", full)
     assert refused("render", "x.wav") == "jaxsnare: x.wav: No space left on device\n"
 
 
@@ -738,7 +738,7 @@ def test_interrupt(monkeypatch, capsys, here):
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("jaxsnare.commands.write_audio", interrupted)
+    monkeypatch.setattr("jaxsnare.playing.write_audio", interrupted)
     assert main(["render", "x.wav"]) == 130
     assert capsys.readouterr().err == "jaxsnare: interrupted\n"
     assert list(here.iterdir()) == []
