@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxsnare.data import cut_hits
 from jaxsnare.detector import detector_specs, find_detector
-from jaxsnare.gate import NEUTRAL, OTHERS_LATE_MS, examples_of
+from jaxsnare.gate import NEUTRAL, NO_HITS, OTHERS_LATE_MS, examples_of
 from jaxsnare.model import Model
 from jaxsnare.onset import find_onsets, pre_roll_samples
 from jaxsnare.params import as_params
@@ -36,10 +36,7 @@ def learn_bleed(model: Model, audio: np.ndarray) -> tuple[Model, int]:
     of hits, and for less than 8 sounds.
     """
     if len(model.examples.hits) == 0:
-        raise ValueError(
-            "the model keeps no examples of its hits (it was trained by an older "
-            "jaxsnare): train it again to learn bleed"
-        )
+        raise ValueError(f"{NO_HITS}: train it again to learn bleed")
     rate, window = model.sample_rate, model.features.window
     onsets = find_onsets(
         find_detector(model.hears, rate), as_params(model.onset), _trimmed(model, audio)

@@ -41,6 +41,9 @@ NEUTRAL, STEP = 0.5, 4.0
 """Strength at which the likelier side wins; log odds that each doubling asks for."""
 FAR = 3.0
 """Standard deviations beyond the usual hits at which a sound is like neither side."""
+NO_HITS = (
+    "the model keeps no examples of its hits (it was trained by an older jaxsnare)"
+)
 LEAST, TINY = -1e9, 1e-30
 """The least log density that is told from none, and the least sum."""
 

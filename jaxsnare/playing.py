@@ -12,6 +12,7 @@ import numpy as np
 from jaxsnare.audio import read_audio_native, write_audio
 from jaxsnare.commands import changed, chosen_preset, given, given_onset
 from jaxsnare.dsp.noise import SeededNoise
+from jaxsnare.gate import NO_HITS
 from jaxsnare.model import Model
 from jaxsnare.params import as_params
 from jaxsnare.remapper import PLAY_SPECS, Remapped, remap
@@ -85,11 +86,8 @@ def note_open_gate(
     """Say so where a gate is wanted of a model that does not know its hits."""
     strength = (model.play | turned).get("gate", 0.0)
     if strength and len(model.examples.hits) == 0:
-        note(
-            args,
-            f"gate {strength:g}, but the model keeps no examples of its hits (it was "
-            "trained by an older jaxsnare): every hit plays; train it again",
-        )
+        words = f"gate {strength:g}, but {NO_HITS}: every hit plays; train it again"
+        note(args, words)
 
 
 def remap_with_bar(
