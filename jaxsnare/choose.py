@@ -8,7 +8,7 @@ at each hit once, whether the parts look again or not.
 
 from collections.abc import Mapping as Named
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -20,7 +20,8 @@ from jaxtyping import Array, Float
 
 from jaxsnare.features import OnsetFeatures
 from jaxsnare.features.normalise import Normaliser, fit, normalise
-from jaxsnare.gate import EDGES_HZ, Examples, band_powers, merged
+from jaxsnare.features.spectral import band_powers
+from jaxsnare.gate import EDGES_HZ, Examples, merged
 from jaxsnare.mapping import Mapping
 from jaxsnare.model import Model
 from jaxsnare.params import ParamSet
@@ -65,13 +66,13 @@ class Chooser(Mapping):
     """A classifier of hits and the mappings of its parts, as one mapping.
 
     Weights: "classifier" (kernel [F, K], bias [K]) and "parts", a list of the parts'
-    own: "weights", and "scale" and "shift" [3] from our features to theirs. The output
+    own: "weights", and "scale" and "shift" [F] from our features to theirs. The output
     has the modulation of all parts, and 1 for which.NAME of the chosen one.
     """
 
     parts: tuple[Mapping, ...] = ()
 
-    def apply(
+    def modulate(
         self, params: dict[str, Any], x: Float[Array, "*batch F"]
     ) -> Float[Array, "*batch P"]:
         outs = []
@@ -121,7 +122,7 @@ def choose_models(
     and window. Raises ValueError where the parts do not fit together, or hits are few.
     """
     first = _check(parts)
-    features = StruckFeatures(first.features.sample_rate, first.features.window)
+    features = StruckFeatures(**asdict(first.features))
     for name in parts:
         if len(windows[name]) < MIN_HITS:
             raise ValueError(
@@ -190,7 +191,7 @@ def combined(
 ) -> Model:
     """The model of parts that a classifier chooses from."""
     first = _check(parts)
-    features = StruckFeatures(first.features.sample_rate, first.features.window)
+    features = StruckFeatures(**asdict(first.features))
     synth = Choice(
         first.sample_rate,
         noise=first.synth.noise,

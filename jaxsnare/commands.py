@@ -120,6 +120,7 @@ def run_train(args: argparse.Namespace) -> Answer:
         "weights",
         "early_decay",
         "reference",
+        "ear",
         "targets",
         "seed",
     )

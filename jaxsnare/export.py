@@ -50,7 +50,8 @@ def save_torchscript(model: Model, path: str | Path) -> None:
     if (heard.window, heard.names) != (known.window, known.names):
         raise ValueError(
             f"the plugin measures {', '.join(known.names)} of {known.window} samples; "
-            f"this model was trained on {', '.join(heard.names)} of {heard.window}"
+            f"this model was trained on {', '.join(heard.names)} of {heard.window}: "
+            f"train one with --ear published --window {known.window}"
         )
     try:
         import torch  # pyright: ignore[reportMissingImports]

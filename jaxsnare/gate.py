@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 from scipy.special import logsumexp
 
-from jaxsnare.features.spectral import power_spectrum
+from jaxsnare.features.spectral import band_powers
 
 EDGES_HZ = (120.0, 250.0, 500.0, 1000.0, 2000.0, 4000.0, 8000.0)
 """Borders of the bands whose shares of the power are compared."""
@@ -79,22 +79,6 @@ def open_gate() -> Gate:
         np.zeros((SIZE, SIZE)), points, points, one, nowhere, np.asarray(-np.inf)
     )
     return Gate(*(np.asarray(part, np.float32) for part in gate))
-
-
-@cache
-def _bands(size: int, sample_rate: int, edges_hz: tuple[float, ...]) -> np.ndarray:
-    """Which bins of a spectrum belong to which band, [bands, bins]."""
-    hz = np.arange(size // 2 + 1) * sample_rate / size
-    bands = np.arange(len(edges_hz) + 1)[:, None]
-    return (np.searchsorted(edges_hz, hz, "right") == bands) * 1.0
-
-
-def band_powers(
-    window: Float[Array, " T"], sample_rate: int, edges_hz: tuple[float, ...]
-) -> Float[Array, " B"]:
-    """Power of a window in the bands between some borders."""
-    bands = jnp.asarray(_bands(len(window), sample_rate, edges_hz), window.dtype)
-    return jnp.sum(bands * power_spectrum(window)[None], axis=-1)
 
 
 def gate_features(window: Float[Array, " T"], sample_rate: int) -> Float[Array, " G"]:

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsnare.data import Hits, Split, reference_hit, split_hits
-from jaxsnare.features import TARGETS, OnsetFeatures
-from jaxsnare.features.normalise import fit, normalise
+from jaxsnare.features import TARGETS
+from jaxsnare.features.normalise import Normaliser, fit, normalise
 from jaxsnare.fitting import Case, Problem, at_once
 from jaxsnare.gate import examples_of
 from jaxsnare.losses import RANGE_FLOORS, difference_weights
@@ -22,10 +22,10 @@ from jaxsnare.presets import Preset
 from jaxsnare.recipe import Recipe
 from jaxsnare.remapper import check_second_look
 from jaxsnare.synths import Synth, not_finite
-from jaxsnare.told import told
+from jaxsnare.told import Regression, tell, told
 
-MANY = 1000
-"""So many hits are no chance any more, and regression over them takes minutes."""
+MANY = 512
+"""Of more training hits, so many are drawn for the regression."""
 
 
 @dataclass(frozen=True)
@@ -98,36 +98,51 @@ class _Heard(NamedTuple):
     examples: np.ndarray  # [M, G], for the gate
 
 
+class Ears(NamedTuple):
+    """How a model comes from the onset features of a hit to what its network sees."""
+
+    normaliser: Normaliser
+    centre: np.ndarray  # [F] normalised features of the reference hit
+    regression: Regression | None  # of what they tell
+
+
+class Seen(NamedTuple):
+    """What the network sees of hits, and what it is to make of them."""
+
+    played: np.ndarray  # [N, S] as the model that is trained here plays them
+    trained: np.ndarray  # [N, S] of the training hits as if they were not among them
+    aimed: np.ndarray  # [N, K] what training hits are trained for
+
+
 class Lesson(NamedTuple):
     """A job in numbers."""
 
     heard: _Heard
     reference: int
     split: Split
-    normalised: np.ndarray  # [N, F]
+    ears: Ears
+    seen: Seen
     before: np.ndarray  # [N, P] what is bent, in the unit interval
     wanted: np.ndarray  # [N, K]
-    aimed: np.ndarray  # [N, K] what training hits are trained for
     case: Case
 
 
 def prepare(problem: Problem, jobs: Sequence[Job]) -> list[Lesson]:
     """Every job in numbers; hits that several jobs share are heard once."""
-    heard: dict[int, _Heard] = {}
+    heard: dict[tuple[int, str], _Heard] = {}
     for job in jobs:
-        if id(job.hits) not in heard:
-            heard[id(job.hits)] = _hear(problem, job.hits)
-    return [_prepare(problem, job, heard[id(job.hits)]) for job in jobs]
+        key = id(job.hits), job.recipe.ear
+        if key not in heard:
+            heard[key] = _hear(problem, job)
+    return [_prepare(problem, job, heard[id(job.hits), job.recipe.ear]) for job in jobs]
 
 
-def _hear(problem: Problem, hits: Hits) -> _Heard:
-    rate = problem.synth.sample_rate
-    window = hits.windows.shape[1]
-    onset_features = OnsetFeatures(rate, window)
+def _hear(problem: Problem, job: Job) -> _Heard:
+    rate, hits = problem.synth.sample_rate, job.hits
     return _Heard(
-        _in_pieces(onset_features, hits.windows),
+        _in_pieces(job.recipe.ears(rate), hits.windows),
         _in_pieces(problem.target, hits.audio),
-        examples_of(hits.audio, window, rate),
+        examples_of(hits.audio, job.recipe.window, rate),
     )
 
 
@@ -140,16 +155,15 @@ def _prepare(problem: Problem, job: Job, heard: _Heard) -> Lesson:
     split = split_hits(loudness, reference, recipe.seed)
     wanted = heard.features - heard.features[reference]
 
-    normaliser = fit(jnp.asarray(heard.onset_features[split.train]))
-    normalised = normalise(normaliser, jnp.asarray(heard.onset_features))
-    inputs = normalised.shape[1]
+    ears, seen = _see(recipe, split, reference, heard.onset_features, wanted)
     values = specs.pack(job.preset.values)
+    inputs = seen.played.shape[1]
     params = MapParams(
         specs.to_unit(values),
         specs.pack(job.preset.damping),
         None,
-        normaliser,
-        normalised[reference],
+        ears.normaliser,
+        jnp.zeros(inputs),  # what is seen are differences
         jnp.ones(inputs),
         jnp.zeros(inputs),
     )
@@ -165,56 +179,64 @@ def _prepare(problem: Problem, job: Job, heard: _Heard) -> Lesson:
         recipe.decay,
     )
     case = jax.tree.map(np.asarray, case)
-    normalised = np.asarray(normalised)
-    return Lesson(
-        heard,
-        reference,
-        split,
-        normalised,
-        np.tile(case.params.preset, (len(wanted), 1)),
-        wanted,
-        _aimed(recipe, split, heard.onset_features, wanted),
-        case,
-    )
+    before = np.tile(case.params.preset, (len(wanted), 1))
+    return Lesson(heard, reference, split, ears, seen, before, wanted, case)
 
 
 def _balance(recipe: Recipe, wanted: np.ndarray) -> np.ndarray:
     """What each of the features counts in the loss."""
     balance = np.ones(wanted.shape[1], wanted.dtype)
     if recipe.weights == "balanced":
-        floors = RANGE_FLOORS + RANGE_FLOORS[:6:2]  # of the early decay as of T
-        floors = floors[: len(balance)]
-        balance = np.array(difference_weights(jnp.asarray(wanted), floors))
+        balance = _by_range(wanted)
     balance[TARGETS:] *= recipe.early_decay
     return balance
 
 
-def _aimed(recipe: Recipe, split: Split, heard: np.ndarray, wanted: np.ndarray):
-    """Differences [N, K] as training is to see them; the test hits have no say."""
-    aimed, train = wanted.copy(), split.train
-    if recipe.targets == "heard" or len(train) > MANY:
-        return wanted
-    aimed[train] = told(heard[train], wanted[train]).known
-    return aimed
+def _by_range(wanted: np.ndarray) -> np.ndarray:
+    """Factors [K] that let features of the same range count alike."""
+    floors = RANGE_FLOORS + RANGE_FLOORS[:6:2]  # of the early decay as of T
+    return np.array(difference_weights(jnp.asarray(wanted), floors[: wanted.shape[1]]))
+
+
+def _see(
+    recipe: Recipe,
+    split: Split,
+    reference: int,
+    heard: np.ndarray,
+    wanted: np.ndarray,
+) -> tuple[Ears, Seen]:
+    """Onset features [N, F] as the network sees them; test hits have no say."""
+    train = split.train
+    normaliser = fit(jnp.asarray(heard[train]))
+    normalised = np.asarray(normalise(normaliser, jnp.asarray(heard)))
+    centre = normalised[reference]
+    differences = normalised - centre
+    if recipe.targets == "heard":
+        seen = Seen(differences, differences, wanted)
+        return Ears(normaliser, centre, None), seen
+
+    some = train
+    if len(train) > MANY:
+        drawn = np.random.default_rng(recipe.seed)
+        some = np.sort(drawn.choice(train, MANY, replace=False))
+    factors = _by_range(wanted[train])
+    found = told(differences[some], wanted[some])
+    regression = found.regression.times(factors).stored()
+    played = np.asarray(tell(regression, jnp.asarray(differences)))
+    trained, aimed = played.copy(), wanted.copy()
+    trained[some] = found.left_out * factors
+    aimed[train] = trained[train] / factors
+    return Ears(normaliser, centre, regression), Seen(played, trained, aimed)
 
 
 def look_again(problem: Problem, job: Job, lesson: Lesson, modulation) -> Lesson:
     """The same hits on a longer window, each played as the first mapping bends it."""
-    window = job.recipe.second_look
-    ears = OnsetFeatures(problem.synth.sample_rate, window)
-    heard = _in_pieces(ears, job.hits.audio[:, :window])
-    normaliser = fit(jnp.asarray(heard[lesson.split.train]))
-    normalised = np.asarray(normalise(normaliser, jnp.asarray(heard)))
-    params = lesson.case.params._replace(
-        normaliser=jax.tree.map(np.asarray, normaliser),
-        centre=normalised[lesson.reference],
-    )
-    return lesson._replace(
-        normalised=normalised,
-        before=np.clip(lesson.before + modulation, 0.0, 1.0),
-        aimed=_aimed(job.recipe, lesson.split, heard, lesson.wanted),
-        case=lesson.case._replace(params=params),
-    )
+    recipe, window = job.recipe, job.recipe.second_look
+    longer = recipe.ears(problem.synth.sample_rate, window)
+    heard = _in_pieces(longer, job.hits.audio[:, :window])
+    ears, seen = _see(recipe, lesson.split, lesson.reference, heard, lesson.wanted)
+    before = np.clip(lesson.before + modulation, 0.0, 1.0)
+    return lesson._replace(ears=ears, seen=seen, before=before)
 
 
 @partial(jax.jit, static_argnums=(0,))

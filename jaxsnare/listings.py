@@ -122,7 +122,10 @@ def run_features(args: argparse.Namespace) -> Answer:
 def run_show(args: argparse.Namespace) -> Answer:
     model = Model.load(args.model)
     data = json.loads((args.model / RECORD).read_text("utf-8"))
-    hidden = " -> ".join(map(str, (model.mapping.inputs, *model.mapping.hidden)))
+    mapping = model.mapping
+    told = (mapping.seen,) if mapping.told else ()
+    layers = mapping.inputs, *told, *mapping.hidden, mapping.outputs
+    sizes = " -> ".join(map(str, layers))
     weights = sum(np.size(w) for w in jax.tree.leaves(model.weights))
     preset = [["parameter", "value", "unit", "range", "damping"]]
     for spec in model.specs:
@@ -153,7 +156,7 @@ def run_show(args: argparse.Namespace) -> Answer:
     again = f", and again {second.features.window}" if second else ""
     parts = [
         f"{args.model}: {type(model.synth).__name__} at {model.sample_rate} Hz, "
-        f"{hidden} -> {model.mapping.outputs} ({weights} weights), "
+        f"{sizes} ({weights} weights), "
         f"listens {plural(model.features.window, 'sample')}{again}{code_words(model)}",
         trained_words(model.training),
         table(preset),

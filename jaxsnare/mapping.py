@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 
 from jaxsnare.features.normalise import Normaliser
 from jaxsnare.params import ParamSet, unknown
+from jaxsnare.told import Regression, nothing_told, tell
 
 ACTIVATIONS = {"relu": jax.nn.relu, "tanh": jnp.tanh, "silu": jax.nn.silu}
 
@@ -30,6 +31,9 @@ class Mapping:
     are 0 and LayerNorm divides by next to nothing. It starts with random hidden layers
     (weights and biases) below an output of zeros, so that every hit plays the preset.
 
+    told: numbers of hits N and of target features K of a regression before the network,
+    which is then given what onset features tell of those (see `told.Regression`).
+
     >>> mapping = Mapping(3, 14, hidden=(32,))
     >>> params = mapping.init(jax.random.key(0))
     >>> mapping.apply(params, jnp.zeros(3)).shape
@@ -42,29 +46,51 @@ class Mapping:
     init_std: float = 1e-3
     activation: str = "relu"
     layer_norm: bool = True
+    told: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if self.activation not in ACTIVATIONS:
             raise ValueError(unknown("activation", self.activation, list(ACTIVATIONS)))
-        sizes = (self.inputs, *self.hidden, self.outputs)
+        sizes = (self.inputs, *(self.told or ()), *self.hidden, self.outputs)
         if not all(isinstance(size, int) and size > 0 for size in sizes):
             raise ValueError(f"layer sizes must be whole numbers > 0, got {sizes}")
 
+    @property
+    def seen(self) -> int:
+        """How many numbers the network itself is given."""
+        return self.told[1] if self.told else self.inputs
+
     def init(self, key: Array) -> dict[str, Any]:
-        """Fresh weights from a random key."""
+        """Fresh weights from a random key; of a regression, such as tell nothing."""
         from flax import nnx
 
-        return nnx.to_pure_dict(nnx.split(_network(self, nnx.Rngs(key)))[1])
+        weights = nnx.to_pure_dict(nnx.split(_network(self, nnx.Rngs(key)))[1])
+        if self.told:
+            weights["told"] = nothing_told(*self.told, self.inputs)._asdict()
+        return weights
+
+    def tell(
+        self, params: dict[str, Any], x: Float[Array, "*batch F"]
+    ) -> Float[Array, "*batch K"]:
+        """What the network is given of centred onset features: itself, or what they
+        tell."""
+        return tell(Regression(**params["told"]), x) if self.told else x
+
+    def modulate(
+        self, params: dict[str, Any], x: Float[Array, "*batch K"]
+    ) -> Float[Array, "*batch P"]:
+        """The network: the modulation, within [-1, 1]."""
+        from flax import nnx
+
+        graph, state = nnx.split(nnx.eval_shape(lambda: _network(self, nnx.Rngs(0))))
+        nnx.replace_by_pure_dict(state, {"layers": params["layers"]})
+        return nnx.merge(graph, state)(x)
 
     def apply(
         self, params: dict[str, Any], x: Float[Array, "*batch F"]
     ) -> Float[Array, "*batch P"]:
-        """The modulation, within [-1, 1]."""
-        from flax import nnx
-
-        graph, state = nnx.split(nnx.eval_shape(lambda: _network(self, nnx.Rngs(0))))
-        nnx.replace_by_pure_dict(state, params)
-        return nnx.merge(graph, state)(x)
+        """The modulation of centred onset features, within [-1, 1]."""
+        return self.modulate(params, self.tell(params, x))
 
     def scale_outputs(
         self, params: dict[str, Any], factors: Float[Array, " P"]
@@ -75,7 +101,7 @@ class Mapping:
         layers[last] = jax.tree.map(
             lambda a: a * jnp.broadcast_to(factors, a.shape), layers[last]
         )
-        return {"layers": layers}
+        return params | {"layers": layers}
 
     def shapes(self) -> dict[str, Any]:
         """Shapes and dtypes of the weights, in the structure of `init`."""
@@ -95,7 +121,7 @@ def _network(mapping: Mapping, rngs: Any) -> Any:
         return nnx.Linear(inputs, outputs, use_bias=bool(mapping.hidden), **settings)
 
     layers: list[Any] = []
-    inputs = mapping.inputs
+    inputs = mapping.seen
     for width in mapping.hidden:
         layers.append(linear(inputs, width, normal, normal if smooth else zeros))
         if mapping.layer_norm:
@@ -158,14 +184,14 @@ class MapParams(NamedTuple):
     weights: Any
     normaliser: Normaliser
     centre: Float[Array, " F"]  # normalised features of the reference hit
-    scale: Float[Array, " F"]  # of the feature differences, before the mapping
-    shift: Float[Array, " F"]  # added to them
+    scale: Float[Array, " K"]  # of the differences that the network is given
+    shift: Float[Array, " K"]  # added to them
 
 
 class Modulation(NamedTuple):
     """What a hit became."""
 
-    features: Float[Array, " F"]  # what the mapping saw
+    features: Float[Array, " K"]  # what the network was given
     modulation: Float[Array, " P"]  # of the unit interval, damped
     values: Float[Array, " P"]  # physical units
 
@@ -181,11 +207,12 @@ def map_features(
 
     values = clip(preset + sensitivity * damping * mapping(features), 0, 1) in the unit
     interval, then to physical units (Shier et al. 2024, equation 1). The features are
-    differences to the reference hit, scaled and shifted as a performer wants
-    ("latent controls", Shier et al. 2025).
+    differences to the reference hit, or what those tell of the sound, scaled and
+    shifted as a performer wants ("latent controls", Shier et al. 2025).
     """
-    features = (normalised - params.centre) * params.scale + params.shift
-    raw = mapping.apply(params.weights, features)
+    told = mapping.tell(params.weights, normalised - params.centre)
+    features = told * params.scale + params.shift
+    raw = mapping.modulate(params.weights, features)
     modulation = sensitivity * params.damping * raw
     unit = jnp.clip(params.preset + modulation, 0.0, 1.0)
     return Modulation(features, modulation, specs.to_physical(unit))

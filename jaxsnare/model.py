@@ -135,8 +135,8 @@ class Model:
             jax.tree.map(jnp.asarray, self.weights),
             self.normaliser,
             self.centre,
-            jnp.ones_like(self.centre),
-            jnp.zeros_like(self.centre),
+            jnp.ones(self.mapping.seen),
+            jnp.zeros(self.mapping.seen),
         )
 
     def params(self, **turned: float) -> RemapParams:
@@ -250,6 +250,7 @@ def _read(folder: Path) -> Model:
         again = read_ears(record["second"]) if "second" in record else None
         size: dict[str, Any] = dict(record["mapping"])
         size["hidden"] = tuple(size["hidden"])
+        size["told"] = tuple(size["told"]) if size.get("told") else None
         mapping = Mapping(**size)
         onset = detector_specs(detector_of(record["onset"])).check(record["onset"])
         play = {k: PLAY_SPECS.check_one(k, v) for k, v in record["play"].items()}
@@ -301,7 +302,7 @@ def _read_choice(folder: Path, record: dict[str, Any]) -> Model:
             raise Wrong(f"{RECORD}: {PARTS} are not names: {', '.join(names)}")
         parts = {name: Model.load(folder / PARTS / name) for name in names}
         heard = next(iter(parts.values())).features
-        size = len(StruckFeatures(heard.sample_rate, heard.window).names)
+        size = len(StruckFeatures(**asdict(heard)).names)
         stored = record["classifier"]
         count = len(names)
         rows = [

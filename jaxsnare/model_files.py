@@ -219,6 +219,7 @@ def read_ears(record: dict[str, Any]) -> tuple[OnsetFeatures, Normaliser, Array]
     """What a model measures hits by: features, their ranges, the reference hit's."""
     heard = dict(record["features"])
     names = tuple(heard.pop("names"))
+    heard["edges_hz"] = tuple(heard.get("edges_hz", ()))
     features = OnsetFeatures(**heard)
     if names != features.names:
         raise Wrong(

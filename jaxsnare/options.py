@@ -62,9 +62,9 @@ def _judging(group: Any) -> None:
         "--recipe",
         default="usual",
         choices=("usual", "published"),
-        help="published: network, optimiser, loss and reference hit of the published "
-        "system; usual: --mapping smooth --optimiser proximal --weights balanced "
-        "--reference median_vector --targets told (default usual)",
+        help="published: network, optimiser, loss, ear and reference hit of the "
+        "published system; usual: --mapping smooth --optimiser proximal --weights "
+        "balanced --reference median_vector --ear bands --targets told (default usual)",
     )
     group.add_argument(
         "--weights",
@@ -134,11 +134,19 @@ def train(parser: Parser) -> None:
         help="of adam, between 0 and 1 (default 0.0005; linear: 0.005)",
     )
     recipe.add_argument(
+        "--ear",
+        choices=("bands", "published"),
+        help="bands: a hit is also measured by the levels of bands, which tells more; "
+        "published: by RMS, centroid and flatness alone, as the TorchDrum plugin "
+        "measures it (default: of the recipe)",
+    )
+    recipe.add_argument(
         "--targets",
         choices=("told", "heard"),
-        help="what training hits are trained for: what their onset features tell of "
-        "them, or what they were, chance included, as published (default: of the "
-        "recipe)",
+        help="told: onset features first tell how a hit sounds, by regression, and "
+        "the network plays that; heard: the network is given the onset features, and "
+        "trained for what each hit was, chance included, as published (default: of "
+        "the recipe)",
     )
     words = "weight of loudness, centroid and flatness of 23 to 128 ms after the onset"
     words += ", beside the seven features; 0.5 where strokes follow each other fast"

@@ -3,12 +3,15 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from jaxsnare.features import OnsetFeatures
 from jaxsnare.mapping import Mapping, make_mapping
 from jaxsnare.params import unknown
 
 LEARNING_RATES = {"linear": 5e-3}
 DEFAULT_LEARNING_RATE = 5e-4
 EPOCHS = {"proximal": 12, "adam": 250}
+EARS: dict[str, tuple[float, ...]] = {"bands": (800.0, 4000.0), "published": ()}
+"""Borders in Hz of the bands that an ear hears, beside the published features."""
 RECIPES: dict[str, dict[str, Any]] = {
     "usual": {},
     "published": {
@@ -16,6 +19,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "mapping": "mlp",
         "weights": "none",
         "reference": "median_loudness",
+        "ear": "published",
         "targets": "heard",
     },
 }
@@ -34,10 +38,13 @@ class Recipe:
     proximal, 250 of adam. weights: "balanced" makes every feature count by its range
     over the training hits, "none" is the published loss. early_decay: what loudness,
     centroid and flatness of the early decay (`TrainingFeatures`) count beside the seven
-    target features. reference: the rule that picks the reference hit. targets: "told"
-    trains for what the onset features of a hit tell of it, "heard" for what it was,
-    chance included, as published. hidden: widths of the hidden layers, None for the
-    mapping's.
+    target features. reference: the rule that picks the reference hit. ear: "bands"
+    hears the levels of bands beside the "published" onset features. targets: "told"
+    lets a regression tell the target features of a hit by its onset features, and
+    trains the network to play what it is told; of a training hit, what the others tell.
+    "heard" gives the network the onset features themselves and trains it for what each
+    hit was, chance included, as published. hidden: widths of the hidden layers, None
+    for the mapping's.
     second_look: samples of a second, longer window, after which a second mapping
     revises the voice that already sounds; 0: each hit is heard once.
     """
@@ -53,6 +60,7 @@ class Recipe:
     weights: Literal["balanced", "none"] = "balanced"
     early_decay: float = 0.0
     reference: Literal["median_vector", "median_loudness"] = "median_vector"
+    ear: Literal["bands", "published"] = "bands"
     targets: Literal["told", "heard"] = "told"
     seed: int = 0
     hidden: tuple[int, ...] | None = None
@@ -65,6 +73,7 @@ class Recipe:
             ("optimiser", tuple(EPOCHS)),
             ("weights", ("balanced", "none")),
             ("reference", ("median_vector", "median_loudness")),
+            ("ear", tuple(EARS)),
             ("targets", ("told", "heard")),
         ):
             if getattr(self, name) not in allowed:
@@ -106,6 +115,11 @@ class Recipe:
     def make_mapping(self, inputs: int, outputs: int) -> Mapping:
         """The network; ValueError for what cannot be one."""
         return make_mapping(self.mapping, inputs, outputs, self.hidden, self.activation)
+
+    def ears(self, sample_rate: int, window: int | None = None) -> OnsetFeatures:
+        """What a hit is measured by, of its window (None: the first one)."""
+        edges = tuple(hz for hz in EARS[self.ear] if hz < sample_rate / 2)
+        return OnsetFeatures(sample_rate, window or self.window, edges)
 
     @property
     def passes(self) -> int:

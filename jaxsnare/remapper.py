@@ -26,7 +26,7 @@ from jaxsnare.detector import HitState, find_detector
 from jaxsnare.dsp.followers import PeakFollower, Ramp
 from jaxsnare.dsp.framing import push, resample
 from jaxsnare.dsp.units import amplitude_to_db, db_to_amplitude, safe_sqrt
-from jaxsnare.features import OnsetFeatures
+from jaxsnare.features import OnsetFeatures, TrainingFeatures
 from jaxsnare.features.normalise import Normaliser, RunningNormaliser, normalise
 from jaxsnare.gate import Gate, gate_features, open_gate, passes
 from jaxsnare.mapping import MapParams, Mapping, Modulation, map_features
@@ -252,6 +252,14 @@ class Remapper(Component):
         return self.window - pre_roll_samples(self.sample_rate)
 
     @property
+    def seen(self) -> tuple[str, ...]:
+        """Names of the differences that the network is given."""
+        if self.mapping.told is None:
+            return self.features.names
+        targets = TrainingFeatures(self.features.sample_rate).names
+        return targets[: self.mapping.seen]
+
+    @property
     def _running(self) -> RunningNormaliser:
         return RunningNormaliser(len(self.features.names))
 
@@ -331,7 +339,7 @@ class Remapper(Component):
             heard, (start + self._until_again,), (self.window,)
         )
 
-        unmoved = jnp.zeros_like(params.map.centre), jnp.zeros_like(state.values)
+        unmoved = jnp.zeros_like(params.map.scale), jnp.zeros_like(state.values)
         one = jnp.ones_like(trim[0])
         silent = state.running, Modulation(*unmoved, state.values), one, one
 

@@ -10,6 +10,27 @@ from jaxsnare.model import Model
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "silu": nn.SiLU}
 
 
+class Tell(nn.Module):
+    """Centred onset features [1, 3] to what they tell [1, K], as `told.tell`."""
+
+    hits: Tensor
+    scale: Tensor
+    rate: Tensor
+    by: Tensor
+    slope: Tensor
+    offset: Tensor
+
+    def __init__(self, parts: dict[str, jax.Array]) -> None:
+        super().__init__()
+        for name, part in parts.items():
+            self.register_buffer(name, _tensor(part))
+
+    def forward(self, x: Tensor) -> Tensor:
+        apart = torch.square((x - self.hits) * self.scale).sum(dim=1, keepdim=True)
+        by_hits = (torch.exp(apart * self.rate) * self.by).sum(dim=0, keepdim=True)
+        return by_hits + x @ self.slope + self.offset
+
+
 class PluginMapping(nn.Module):
     """Normalised onset features [1, 3] to modulation and preset [2, 14]."""
 
@@ -36,6 +57,8 @@ def plugin_mapping(model: Model) -> PluginMapping:
     params = model.map_params()
     dense = [layer for _, layer in sorted(model.weights["layers"].items())]
     modules: list[nn.Module] = []
+    if model.mapping.told:
+        modules.append(Tell(model.weights["told"]))
     for layer in dense:
         kernel = _tensor(layer["kernel"]).T.contiguous()
         linear = nn.Linear(kernel.shape[1], kernel.shape[0], bias="bias" in layer)

@@ -15,12 +15,8 @@ from jaxtyping import Array
 from jaxsnare.data import Hits, Split, collect_hits
 from jaxsnare.descent import Descent
 from jaxsnare.detector import detector_specs, find_detector
-from jaxsnare.features import (
-    TARGETS,
-    OnsetFeatures,
-    TargetFeatures,
-    TrainingFeatures,
-)
+from jaxsnare.features import TARGETS, TargetFeatures, TrainingFeatures
+from jaxsnare.features.normalise import Normaliser
 from jaxsnare.fitting import (
     FitState,
     Method,
@@ -32,7 +28,8 @@ from jaxsnare.fitting import (
 )
 from jaxsnare.gate import no_examples
 from jaxsnare.interrupt import patient_ctrl_c
-from jaxsnare.lessons import Job, check_jobs, describe, look_again, prepare
+from jaxsnare.lessons import Ears, Job, check_jobs, describe, look_again, prepare
+from jaxsnare.mapping import Mapping
 from jaxsnare.model import Model, SecondLook
 from jaxsnare.onset import find_onsets, pre_roll_samples
 from jaxsnare.params import as_params
@@ -124,10 +121,10 @@ def fit_many(
     """Train many models at once, with the results of training them one by one.
 
     jobs: of recipes with the same mapping, optimiser (of adam, the same batch), epochs,
-    early decay and second look (with one, the same window); all else may differ, the
-    number of hits too. progress: called after each epoch with the progress of every
-    model. KeyboardInterrupt, as Ctrl-C or from `progress`, ends the training after the
-    epoch and keeps the best weights so far.
+    ear, targets, early decay and second look (with one, the same window); all else may
+    differ, the number of hits too. progress: called after each epoch with the progress
+    of every model. KeyboardInterrupt, as Ctrl-C or from `progress`, ends the training
+    after the epoch and keeps the best weights so far.
 
     state: a folder that holds the state after each epoch, and from which the training
     goes on if it was killed; `saved_state(...).remove()` forgets it.
@@ -140,7 +137,7 @@ def fit_many(
     """
     check_jobs(jobs, synth)
     alike = ["mapping", "hidden", "activation", "optimiser", "passes", "second_look"]
-    alike.append("early_decay")
+    alike += ["early_decay", "ear", "targets"]
     alike += ["batch"] if jobs[0].recipe.optimiser == "adam" else []
     alike += ["window"] if jobs[0].recipe.second_look else []
     for name in alike:
@@ -153,8 +150,9 @@ def fit_many(
     specs, recipe = synth.specs, jobs[0].recipe
     ears = TrainingFeatures if recipe.early_decay else TargetFeatures
     target = ears(synth.sample_rate)
-    inputs = len(OnsetFeatures(synth.sample_rate, recipe.window).names)
-    mapping = recipe.make_mapping(inputs, len(specs))
+    told = recipe.targets == "told"
+    inputs = target.names if told else recipe.ears(synth.sample_rate).names
+    mapping = recipe.make_mapping(len(inputs), len(specs))
     problem = Problem(synth, specs, mapping, target)
     if mesh is None and len(jax.devices()) > 1 and len(jobs) > 1:
         mesh = jax.make_mesh((len(jax.devices()),), ("models",))
@@ -207,13 +205,17 @@ def _fit_stage(models, jobs, lessons, keys, progress, saved, stop_if_asked) -> _
     def stacked(trees):
         return jax.tree.map(lambda *a: np.stack(a), *trees)
 
-    def examples(name, differences):
-        return make_examples(
-            *(
-                [getattr(one, what)[getattr(one.split, name)] for one in lessons]
-                for what in ("normalised", "before", differences)
-            )
-        )
+    def train_rows(one):
+        return one.seen.trained, one.before, one.seen.aimed
+
+    def validation_rows(one):
+        return one.seen.played, one.before, one.wanted
+
+    def examples(name, rows):
+        chosen = [
+            [row[getattr(one.split, name)] for row in rows(one)] for one in lessons
+        ]
+        return make_examples(*zip(*chosen, strict=True))
 
     cases = stacked([one.case for one in lessons])
     last, interrupted = optimise(
@@ -221,16 +223,16 @@ def _fit_stage(models, jobs, lessons, keys, progress, saved, stop_if_asked) -> _
         _method(recipe),
         stacked([mapping.init(key) for key in keys]),
         cases,
-        examples("train", "aimed"),
-        examples("validation", "wanted"),
+        examples("train", train_rows),
+        examples("validation", validation_rows),
         epochs=recipe.passes,
         seeds=[job.recipe.seed for job in jobs],
         progress=progress,
         saved=saved,
         stop_if_asked=stop_if_asked,
     )
-    heard = [one.normalised for one in lessons], [one.before for one in lessons]
-    return _Stage(last, interrupted, models.answers(last.best.weights, cases, *heard))
+    hits = [one.seen.played for one in lessons], [one.before for one in lessons]
+    return _Stage(last, interrupted, models.answers(last.best.weights, cases, *hits))
 
 
 def _method(recipe: Recipe) -> Method:
@@ -303,10 +305,8 @@ def _training(problem, job, lesson, last, interrupted, answers, again) -> Traini
         achieved, test = judged(features)
         modulation = later.before + moved - case.params.preset
         look = SecondLook(
-            OnsetFeatures(problem.synth.sample_rate, recipe.second_look),
-            last_again.best.weights,
-            jax.tree.map(jnp.asarray, later.case.params.normaliser),
-            jnp.asarray(later.case.params.centre),
+            recipe.ears(problem.synth.sample_rate, recipe.second_look),
+            *_learnt(last_again.best.weights, later.ears),
         )
     record = {
         "recipe": _recipe_record(recipe),
@@ -321,15 +321,16 @@ def _training(problem, job, lesson, last, interrupted, answers, again) -> Traini
         **stages,
         "test": test,
     }
+    weights, normaliser, centre = _learnt(last.best.weights, lesson.ears)
     model = Model(
         problem.synth,
         problem.specs,
         job.preset,
-        problem.mapping,
-        last.best.weights,
-        OnsetFeatures(problem.synth.sample_rate, recipe.window),
-        jax.tree.map(jnp.asarray, case.params.normaliser),
-        jnp.asarray(case.params.centre),
+        _whole_mapping(problem.mapping, lesson.ears),
+        weights,
+        recipe.ears(problem.synth.sample_rate),
+        normaliser,
+        centre,
         dict(hits.onset),
         training=record,
         examples=no_examples()._replace(hits=lesson.heard.examples),
@@ -339,6 +340,21 @@ def _training(problem, job, lesson, last, interrupted, answers, again) -> Traini
     return Training(
         model, hits, split, lesson.reference, wanted, achieved, modulation, loudness
     )
+
+
+def _whole_mapping(network: Mapping, ears: Ears) -> Mapping:
+    """The network, and before it the regression that tells what it is given."""
+    if ears.regression is None:
+        return network
+    return replace(network, inputs=len(ears.centre), told=ears.regression.by.shape)
+
+
+def _learnt(weights: Any, ears: Ears) -> tuple[Any, Normaliser, Array]:
+    """What a model has of a fit: weights, normaliser, centre."""
+    if ears.regression is not None:
+        weights = weights | {"told": ears.regression._asdict()}
+    normaliser = jax.tree.map(jnp.asarray, ears.normaliser)
+    return weights, normaliser, jnp.asarray(ears.centre)
 
 
 def _recipe_record(recipe: Recipe) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import importlib.util
 import os
 import platform
 import signal
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,8 @@ def error_db():
 def random_model():
     """random_model(seed=0, hidden=(32,), rate=48_000): a snare that no one trained.
 
-    second_look: samples of its longer window, if it has one.
+    second_look: samples of its longer window, if it has one. told: hits of a
+    regression from banded onset features, which are at random, too.
     """
     import jax.numpy as jnp
 
@@ -117,6 +119,7 @@ def random_model():
     from jaxsnare.mapping import Mapping
     from jaxsnare.model import Model, SecondLook
     from jaxsnare.presets import read_preset
+    from jaxsnare.recipe import EARS
     from jaxsnare.synths import Snare808
 
     def make(
@@ -125,26 +128,42 @@ def random_model():
         rate: int = 48_000,
         init_std: float = 0.05,
         second_look: int = 0,
+        told: int = 0,
     ) -> Model:
         synth = Snare808(rate)
         sides = np.random.default_rng(0).normal(-15, 9, (2, 30, SIZE)).round(2)
         hits, others = sides.astype(np.float32)
-        mapping = Mapping(3, len(synth.specs), hidden, init_std)
-        ranges = Normaliser(jnp.array([-50.0, 60, -60]), jnp.array([0.0, 130, 0]))
+        ears = OnsetFeatures(rate, 256, EARS["bands"] if told else ())
+        count = len(ears.names)
+        mapping = Mapping(count, len(synth.specs), hidden, init_std)
+        mapping = replace(mapping, told=(told, 7) if told else None)
+        lo, hi = [-50.0, 60, -60, *[-70.0] * 6], [0.0, 130, 0, *[0.0] * 6]
+        ranges = Normaliser(*(jnp.array(side[:count]) for side in (lo, hi)))
+        rng = np.random.default_rng(seed)
+
+        def init(seed):
+            weights = mapping.init(jax.random.key(seed))
+            if told:
+                weights["told"] = {
+                    name: rng.normal(0, 0.3, part.shape).astype(np.float32)
+                    for name, part in weights["told"].items()
+                }
+                weights["told"]["rate"] = -np.ones(7, np.float32)
+            return weights
+
         again = None
         if second_look:
-            ears = OnsetFeatures(rate, second_look)
-            weights = mapping.init(jax.random.key(seed + 1))
-            again = SecondLook(ears, weights, ranges, jnp.full(3, 0.5))
+            longer = replace(ears, window=second_look)
+            again = SecondLook(longer, init(seed + 1), ranges, jnp.full(count, 0.5))
         return Model(
             synth,
             synth.specs,
             read_preset("808_snare_1", synth),
             mapping,
-            mapping.init(jax.random.key(seed)),
-            OnsetFeatures(rate, 256),
+            init(seed),
+            ears,
             ranges,
-            jnp.full(3, 0.5),
+            jnp.full(count, 0.5),
             dict(HIT_SPECS.defaults),
             examples=Examples(hits, others),
             second=again,

@@ -28,19 +28,24 @@ from jaxsnare.synths import Kick808
         ((32,), "tanh", False),
     ],
 )
+@pytest.mark.parametrize("told", [None, (64, 5)])
 def test_torchscript_maps_as_the_model_does(
-    random_model, tmp_path, hidden, activation, layer_norm
+    random_model, tmp_path, hidden, activation, layer_norm, told
 ):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     for category in (FutureWarning, DeprecationWarning):  # of loading, as of saving
         warnings.filterwarnings("ignore", category=category)
     model = random_model(hidden=hidden, init_std=2.0)
-    changed = replace(model.mapping, activation=activation, layer_norm=layer_norm)
+    changed = replace(
+        model.mapping, activation=activation, layer_norm=layer_norm, told=told
+    )
     rng = np.random.default_rng(1)  # what is not trained may begin as zero
     weights = jax.tree.map(
         lambda w: w + rng.normal(0, 0.5, w.shape).astype(np.float32),
         changed.init(jax.random.key(0)),
     )
+    if told:
+        weights["told"]["rate"] = -np.ones(5, np.float32)
     model = replace(model, mapping=changed, weights=weights)
     save_torchscript(model, tmp_path / "model.pt")
     loaded = torch.jit.load(tmp_path / "model.pt")
@@ -116,4 +121,6 @@ def test_the_plugin_plays_only_the_snare(random_model, tmp_path):
     longer = replace(model, features=OnsetFeatures(48_000, 512))
     with pytest.raises(ValueError, match=r"of 256 samples; .* RMS, SC, SF of 512"):
         save_torchscript(longer, tmp_path / "model.pt")
+    with pytest.raises(ValueError, match="train one with --ear published --window 256"):
+        save_torchscript(random_model(told=64), tmp_path / "model.pt")
     assert list(tmp_path.iterdir()) == []

@@ -133,6 +133,29 @@ def test_knobs_are_turned_from_the_beginning(folders):
         made([folders / "first"], knobs={"osc1.frq": 3.0})
 
 
+def test_what_is_told_of_a_hit_is_scaled_and_shifted(random_model):
+    """Knobs carry the names of the target features, and act on those."""
+    model = random_model(told=64)
+    engine = Engine(model.remapper(), model.params(), BLOCK)
+    controls = Controls(engine, model)
+    stroke = np.resize(SnareDrum(sample_rate=RATE).strike(0.8, seed=0), BLOCK * 40)
+
+    def told():
+        engine.reset()
+        played = [engine.process(x) for x in stroke.reshape(-1, BLOCK)]
+        return next(hit for block in played for hit in block.hits)
+
+    usual = told()
+    assert usual.names.features[:3] == ("SPL_T", "SPL_S", "SC_T")
+    controls.set_many({"scale.SPL_T": 2.0, "shift.TC": 0.25})
+    turned = told()
+    wanted = usual.features * [2, 1, 1, 1, 1, 1, 1] + [0, 0, 0, 0, 0, 0, 0.25]
+    np.testing.assert_allclose(turned.features, wanted, rtol=1e-5, atol=1e-6)
+    assert np.abs(turned.modulation - usual.modulation).max() > 1e-3
+    with pytest.raises(ValueError, match=r"scale\.RMS"):
+        controls.set("scale.RMS", 2.0)
+
+
 @pytest.mark.slow
 def test_an_engine_that_takes_over_hears_no_hit_twice_and_misses_none(random_model):
     """The switch lies between an onset and its voice, in the middle of a ringing."""

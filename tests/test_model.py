@@ -124,6 +124,21 @@ def test_a_model_comes_back_bit_for_bit(folder):
     assert jax.tree.all(jax.tree.map(same, got, wanted))
 
 
+def test_what_a_model_is_told_by_comes_back(random_model, tmp_path):
+    saved = random_model(told=64, second_look=1024)
+    saved.save(tmp_path / "told")
+    model = Model.load(tmp_path / "told")
+    assert model.remapper() == saved.remapper()
+    assert jax.tree.all(jax.tree.map(same, model.map_params(), saved.map_params()))
+    assert model.second
+    assert saved.second
+    got, wanted = model.second.params, saved.second.params
+    assert jax.tree.all(jax.tree.map(same, got, wanted))
+    edit(tmp_path / "told", put([64, 8], "mapping", "told"))
+    with pytest.raises(ValueError, match=r"told\.rate is float32\[7\], the mapping "):
+        Model.load(tmp_path / "told")
+
+
 def test_a_saved_model_is_json_and_arrays_without_pickle(folder):
     assert sorted(p.name for p in folder.iterdir()) == ["model.json", "weights.npz"]
     record = json.loads((folder / "model.json").read_text())

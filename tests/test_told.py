@@ -1,10 +1,11 @@
 """What onset features tell, against regression written out."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxsnare import told as module
-from jaxsnare.told import told
+from jaxsnare.told import tell, told
 
 
 def test_it_is_gaussian_process_regression(monkeypatch):
@@ -29,6 +30,17 @@ def test_it_is_gaussian_process_regression(monkeypatch):
     alone = np.array(alone) * wanted.std(0) + wanted.mean(0)
     np.testing.assert_allclose(found.left_out, alone, rtol=1e-6)
 
+    others = rng.normal(size=(5, 3))
+    z = (others - inputs.mean(0)) / inputs.std(0)
+    apart = ((z[:, None] - x[None]) ** 2).mean(-1)
+    kernel_there = np.exp(-apart / (2 * 0.7**2)) + 0.4 * z @ x.T / 3 + 0.1
+    there = kernel_there @ np.linalg.solve(kernel + 0.2 * np.eye(12), y)
+    there = there * wanted.std(0) + wanted.mean(0)
+    stored = found.regression.times(np.array([2.0, 0.5])).stored()
+    assert stored.hits.shape == (64, 3)  # room for hits that count nothing
+    got = tell(stored, jnp.asarray(others, jnp.float32))
+    np.testing.assert_allclose(got, there * [2.0, 0.5], rtol=1e-4, atol=1e-5)
+
 
 def test_what_is_told_is_known_and_what_is_chance_is_not():
     rng = np.random.default_rng(1)
@@ -36,7 +48,7 @@ def test_what_is_told_is_known_and_what_is_chance_is_not():
     law = 5 * np.stack([np.sin(2 * inputs[:, 0]), inputs[:, 1] ** 2], axis=1)
     chance = rng.normal(size=(60, 1))
     wanted = np.concatenate([law + rng.normal(size=law.shape), chance], axis=1)
-    known, left_out = told(inputs, wanted)
+    known, left_out, _ = told(inputs, wanted)
     error = np.abs(known[:, :2] - law).mean(axis=0)
     assert (error < 0.8 * np.abs(wanted[:, :2] - law).mean(axis=0)).all()
     spread = np.abs(left_out[:, 2] - chance.mean()).mean()

@@ -1,6 +1,7 @@
 """Training: what is learned, what is kept, and that it can be repeated."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -9,19 +10,20 @@ import numpy as np
 import pytest
 
 from jaxsnare.audio import write_audio
+from jaxsnare.data import Split
 from jaxsnare.descent import losses_and_gradients
 from jaxsnare.direct import Settings, reach_many
 from jaxsnare.drummer import practice
 from jaxsnare.features import TargetFeatures, TrainingFeatures
-from jaxsnare.features.normalise import Normaliser
+from jaxsnare.features.normalise import Normaliser, normalise
 from jaxsnare.fitting import (
     Case,
     Examples,
     Problem,
     mean_losses,
 )
-from jaxsnare.lessons import Job
-from jaxsnare.mapping import MapParams, make_mapping
+from jaxsnare.lessons import Job, _by_range, _see
+from jaxsnare.mapping import MapParams, make_mapping, map_features
 from jaxsnare.presets import read_preset
 from jaxsnare.recipe import Recipe
 from jaxsnare.synths import Snare808, render
@@ -162,6 +164,49 @@ def test_the_early_decay_counts_and_the_target_features_are_judged(hits):
     assert record["loss_weights"] == pytest.approx(weights[:7].tolist(), abs=1e-5)
     assert list(training.table) == list(TargetFeatures(RATE).names)
     np.testing.assert_allclose(training.wanted, wanted[:, :7], atol=1e-3)
+
+
+def test_what_was_trained_is_what_the_model_plays(short):
+    """Its answers to all hits, from their windows alone."""
+    model, hits = short.model, short.hits
+    heard = jax.jit(jax.vmap(model.features))(jnp.asarray(hits.windows))
+    answer = partial(map_features, model.mapping, model.specs, model.map_params())
+    played = jax.jit(jax.vmap(answer))(normalise(model.normaliser, heard))
+    np.testing.assert_allclose(played.modulation, short.modulation, atol=2e-5)
+    assert np.abs(short.modulation).max() > 0.1
+    # what the network is told of a hit is near to what it was
+    told = played.features[:, 0] / _by_range(short.wanted[short.split.train])[0]
+    error = np.abs(told - short.wanted[:, 0]).mean()
+    assert error < 0.3 * np.abs(short.wanted[:, 0]).mean()
+
+
+def test_the_network_is_trained_as_if_each_hit_were_new(hits):
+    """Of a training hit it sees what the others tell; test hits have no say."""
+    recipe = Recipe()
+    rng = np.random.default_rng(0)
+    heard, wanted = rng.normal(size=(20, 3)), rng.normal(size=(20, 7))
+    wanted[:, 0] += 9 * heard[:, 0]
+    split = Split(np.arange(16), np.array([16, 17]), np.array([18, 19]))
+
+    def see(heard, wanted):
+        heard, wanted = heard.astype(np.float32), wanted.astype(np.float32)
+        return _see(recipe, split, 3, heard, wanted)
+
+    ears, seen = see(heard, wanted)
+    np.testing.assert_allclose(
+        seen.aimed[:16] * _by_range(wanted[:16].astype(np.float32)),
+        seen.trained[:16],
+        rtol=1e-4,
+    )
+    changed, others = wanted.copy(), heard.copy()
+    changed[16:], others[16:] = 99.0, -99.0
+    again, seen_again = see(others, changed)
+    jax.tree.map(np.testing.assert_array_equal, ears, again)
+    np.testing.assert_array_equal(seen.trained[:16], seen_again.trained[:16])
+    changed = wanted.copy()
+    changed[5] += 1.0  # of what it was itself next to nothing is seen
+    moved = np.abs(see(heard, changed)[1].aimed - seen.aimed)[:16].max(axis=1)
+    assert moved[5] < 0.3
 
 
 @pytest.mark.slow
@@ -315,6 +360,7 @@ def test_hits_that_are_bent_to_nothing_are_judged_by_their_own_sounds(hits):
         ({"second_look": 9999}, "second look is 9999 samples, allowed is 0"),
         ({"weights": "loud"}, "unknown weights 'loud': choices are balanced, none"),
         ({"reference": "median"}, "unknown reference 'median': did you mean 'median_"),
+        ({"ear": "band"}, "unknown ear 'band': did you mean 'bands'"),
     ],
 )
 def test_a_wrong_recipe_is_refused(wrong, message):

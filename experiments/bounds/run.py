@@ -15,10 +15,10 @@ import numpy as np
 
 from jaxsnare.data import reference_hit, split_hits
 from jaxsnare.direct import Settings, reach_many
-from jaxsnare.features import OnsetFeatures, TargetFeatures
+from jaxsnare.features import TargetFeatures
 from jaxsnare.lessons import Job
 from jaxsnare.presets import read_preset
-from jaxsnare.recipe import Recipe
+from jaxsnare.recipe import EARS, Recipe
 from jaxsnare.synths import Snare808
 from jaxsnare.told import told
 from jaxsnare.train import listen
@@ -44,9 +44,10 @@ def main() -> None:
     parser.add_argument("--hits", choices=("test", "all"), default="all")
     rules = ("median_vector", "median_loudness")
     parser.add_argument("--reference", choices=rules, default=Recipe().reference)
+    parser.add_argument("--ear", choices=tuple(EARS), default=Recipe().ear)
     arguments = parser.parse_args()
 
-    recipe = Recipe(reference=arguments.reference)
+    recipe = Recipe(reference=arguments.reference, ear=arguments.ear)
     settings = Settings(steps=arguments.steps, hits=arguments.hits)
     synth, target = Snare808(sample_rate=RATE), TargetFeatures(RATE)
     names = target.names
@@ -60,7 +61,7 @@ def main() -> None:
     totals: dict[str, list[np.ndarray]] = {}
     for drum in arguments.drums:
         hits = listen([drum], RATE)
-        heard = measured(OnsetFeatures(RATE, recipe.window), hits.windows)
+        heard = measured(recipe.ears(RATE), hits.windows)
         features = measured(target, hits.audio)
         reference = reference_hit(features, recipe.reference, features[:, 0])
         wanted = features - features[reference]

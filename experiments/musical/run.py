@@ -35,7 +35,7 @@ from jaxsnare.audio import read_audio, write_audio
 from jaxsnare.choose import choose_models
 from jaxsnare.data import Hits
 from jaxsnare.drummer import SnareDrum, groove, practice
-from jaxsnare.features import OnsetFeatures, TargetFeatures
+from jaxsnare.features import TargetFeatures
 from jaxsnare.features.normalise import Normaliser
 from jaxsnare.lessons import Job
 from jaxsnare.model import Model
@@ -295,9 +295,9 @@ def at_level(model: Model, level_db: float) -> Model:
     level is the same. Here only the mapping is calibrated: the detector hears the
     level as it comes.
     """
-    names = OnsetFeatures(RATE).names
-    moved = level_db * (np.arange(len(model.features.names)) == names.index("RMS"))
-    ranges = [side + moved.astype(np.float32) for side in model.normaliser]
+    levels = "RMS", "early", "late"  # of the window, and of bands in its halves
+    moved = [level_db * name.startswith(levels) for name in model.features.names]
+    ranges = [side + np.asarray(moved, np.float32) for side in model.normaliser]
     return replace(model, normaliser=Normaliser(*ranges))
 
 

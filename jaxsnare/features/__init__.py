@@ -6,6 +6,7 @@ Both are as published in "Real-time Timbre Remapping with Differentiable DSP"
 
 import functools
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -27,6 +28,8 @@ EARLY, LATE = (0, 2, 4, 6), (1, 3, 5)
 """Which of the target features the beginning of a sound decides, and which the rest."""
 TARGETS = len(EARLY + LATE)
 """How many there are; what follows them is for training alone."""
+BAND_FLOOR = 1e-10
+"""Power that is added to that of a band: its level is -100 dB in silence."""
 EARLY_DECAY = 6
 """Frames after the transient that are its early decay."""
 
@@ -171,10 +174,11 @@ class TrainingFeatures(TargetFeatures):
 
 @dataclass(frozen=True)
 class OnsetFeatures:
-    """The three features of the window after an onset that drive the mapping.
+    """The features of the window after an onset that drive the mapping.
 
-    Level (RMS, dB), spectral centroid (MIDI pitch) and spectral flatness (dB), of
-    `window` samples at `sample_rate` Hz.
+    The three published ones: level (RMS, dB), spectral centroid (MIDI pitch) and
+    spectral flatness (dB), of `window` samples at `sample_rate` Hz. With `edges_hz`,
+    borders of bands, also the level of each band in both halves of the window.
 
     >>> features = OnsetFeatures(44100)
     >>> click = jnp.zeros(256).at[128].set(1.0)
@@ -183,10 +187,13 @@ class OnsetFeatures:
     RMS -24.08 dB
     SC 124.77 semitone
     SF 0.00 dB
+    >>> OnsetFeatures(44100, edges_hz=(1000.0,)).names[3:]
+    ('early 0 Hz', 'early 1000 Hz', 'late 0 Hz', 'late 1000 Hz')
     """
 
     sample_rate: int
     window: int = 256
+    edges_hz: tuple[float, ...] = ()
 
     def __post_init__(self):
         check_rate(self.sample_rate)
@@ -194,20 +201,31 @@ class OnsetFeatures:
             raise ValueError(
                 f"window is {self.window!r} samples; allowed: whole numbers from 2 on"
             )
+        edges, top = self.edges_hz, self.sample_rate / 2
+        rises = isinstance(edges, tuple) and all(
+            low < high for low, high in pairwise((0.0, *edges, top))
+        )
+        if not rises:
+            raise ValueError(
+                f"edges_hz are {edges!r}; allowed: a tuple that rises between 0 and "
+                f"{top:g} Hz"
+            )
 
     @property
     def names(self) -> tuple[str, ...]:
-        return ("RMS", "SC", "SF")
+        bands = [f"{hz:g} Hz" for hz in (0.0, *self.edges_hz)] if self.edges_hz else []
+        halves = [f"{half} {band}" for half in ("early", "late") for band in bands]
+        return ("RMS", "SC", "SF", *halves)
 
     @property
     def units(self) -> tuple[str, ...]:
-        return ("dB", "semitone", "dB")
+        return ("dB", "semitone", *["dB"] * (len(self.names) - 2))
 
-    def __call__(self, window: Float[Array, " window"]) -> Float[Array, "3"]:
+    def __call__(self, window: Float[Array, " window"]) -> Float[Array, " F"]:
         _check(window, "window")
         if len(window) != self.window:
             raise ValueError(f"window has {len(window)} samples; wanted: {self.window}")
-        return jnp.stack(
+        whole = jnp.stack(
             [
                 loudness.rms_db(window),
                 spectral.spectral_centroid(
@@ -216,3 +234,11 @@ class OnsetFeatures:
                 spectral.spectral_flatness(window),
             ]
         )
+        if not self.edges_hz:
+            return whole
+        half = len(window) // 2
+        bands = [
+            spectral.band_powers(part, self.sample_rate, self.edges_hz) / half**2
+            for part in (window[:half], window[half : 2 * half])
+        ]
+        return jnp.append(whole, 10 * jnp.log10(jnp.concatenate(bands) + BAND_FLOOR))

@@ -52,6 +52,22 @@ def power_spectrum(frame: Float[Array, "*frames n"]) -> Float[Array, "*frames n/
 
 
 @functools.cache
+def _bands(size: int, sample_rate: int, edges_hz: tuple[float, ...]) -> np.ndarray:
+    """Which bins of a spectrum belong to which band, [bands, bins]."""
+    hz = np.arange(size // 2 + 1) * sample_rate / size
+    bands = np.arange(len(edges_hz) + 1)[:, None]
+    return (np.searchsorted(edges_hz, hz, "right") == bands) * 1.0
+
+
+def band_powers(
+    window: Float[Array, " T"], sample_rate: int, edges_hz: tuple[float, ...]
+) -> Float[Array, " B"]:
+    """Power of a window in the bands between some borders, under a Hann window."""
+    bands = jnp.asarray(_bands(len(window), sample_rate, edges_hz), window.dtype)
+    return jnp.sum(bands * power_spectrum(window)[None], axis=-1)
+
+
+@functools.cache
 def _rfft_factors(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A DFT of size a b: matrix of size a, twiddles [a, b], matrix of size b."""
     a = max(d for d in range(1, int(size**0.5) + 1) if size % d == 0)

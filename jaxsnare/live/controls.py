@@ -21,8 +21,8 @@ def control_specs(model: Model) -> ParamSet:
     """The knobs of a model: playing, detector, preset, damping, latent controls.
 
     Synth parameters keep their names ("osc1.freq"); "damping.osc1.freq" is how far
-    the mapping may move one; "scale.RMS" and "shift.RMS" act on a feature difference
-    before the mapping. Their defaults are what the model says.
+    the mapping may move one; "scale.SPL_T" and "shift.SPL_T" act on a difference
+    that the network is given. Their defaults are what the model says.
     """
 
     def at(specs: ParamSet, values: Mapping[str, float]) -> list[ParamSpec]:
@@ -34,7 +34,7 @@ def control_specs(model: Model) -> ParamSet:
     ]
     latent = [
         spec
-        for name in model.features.names
+        for name in model.remapper().seen
         for spec in (
             ParamSpec(f"scale.{name}", "", -SCALE_RANGE, SCALE_RANGE, 1.0),
             ParamSpec(f"shift.{name}", "", -SHIFT_RANGE, SHIFT_RANGE, 0.0),
@@ -78,7 +78,7 @@ class Controls:
         for k, name in enumerate(self.model.specs.names):
             places[name] = int(index.map.preset[k])
             places[f"damping.{name}"] = int(index.map.damping[k])
-        for k, name in enumerate(self.model.features.names):
+        for k, name in enumerate(self.engine.remapper.seen):
             places[f"scale.{name}"] = int(index.map.scale[k])
             places[f"shift.{name}"] = int(index.map.shift[k])
         return places

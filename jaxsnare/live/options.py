@@ -55,8 +55,8 @@ def live(parser: Parser) -> None:
         parser,
         "turn a knob from the beginning: a parameter of the synth in its unit "
         "(osc1.freq=200), how far hits may move it (damping.osc1.freq=0.5), how much a "
-        "feature of a hit counts (scale.RMS=2), or an offset to it (shift.RMS=0.1); "
-        "may come more than once",
+        "difference of hits counts (scale.SPL_T=2), or an offset to it "
+        "(shift.SPL_T=0.1); may come more than once",
     )
     hearing_knobs(parser, "the model's")
     overwrite(parser)
