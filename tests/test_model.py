@@ -134,8 +134,8 @@ def test_what_a_model_is_told_by_comes_back(random_model, tmp_path):
     assert saved.second
     got, wanted = model.second.params, saved.second.params
     assert jax.tree.all(jax.tree.map(same, got, wanted))
-    edit(tmp_path / "told", put([64, 8], "mapping", "told"))
-    with pytest.raises(ValueError, match=r"told\.rate is float32\[7\], the mapping "):
+    edit(tmp_path / "told", put([128, 7], "mapping", "told"))
+    with pytest.raises(ValueError, match=r"told\.by is float32\[64, 7\], the mapping"):
         Model.load(tmp_path / "told")
 
 

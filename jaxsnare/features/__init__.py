@@ -212,14 +212,18 @@ class OnsetFeatures:
             )
 
     @property
-    def names(self) -> tuple[str, ...]:
+    def _levels(self) -> list[str]:
+        """Names of the levels of bands."""
         bands = [f"{hz:g} Hz" for hz in (0.0, *self.edges_hz)] if self.edges_hz else []
-        halves = [f"{half} {band}" for half in ("early", "late") for band in bands]
-        return ("RMS", "SC", "SF", *halves)
+        return [f"{half} {band}" for half in ("early", "late") for band in bands]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return ("RMS", "SC", "SF", *self._levels)
 
     @property
     def units(self) -> tuple[str, ...]:
-        return ("dB", "semitone", *["dB"] * (len(self.names) - 2))
+        return ("dB", "semitone", "dB", *["dB"] * len(self._levels))
 
     def __call__(self, window: Float[Array, " window"]) -> Float[Array, " F"]:
         _check(window, "window")
