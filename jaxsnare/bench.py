@@ -18,17 +18,18 @@ from jaxsnare.descent import losses_and_gradients
 from jaxsnare.detector import HIT_SPECS
 from jaxsnare.drummer import groove
 from jaxsnare.dsp.framing import frames
-from jaxsnare.features import OnsetFeatures, TargetFeatures
+from jaxsnare.features import TARGETS, TargetFeatures
 from jaxsnare.features.normalise import Normaliser
 from jaxsnare.live import bench as live_bench
-from jaxsnare.mapping import make_mapping
 from jaxsnare.model import Model
 from jaxsnare.params import unknown
 from jaxsnare.presets import read_preset, usual_preset
 from jaxsnare.proximal import lines
+from jaxsnare.recipe import Recipe
 from jaxsnare.remapper import remap
 from jaxsnare.synths import Synth, find_synth, render, synth_names
 from jaxsnare.synths.registry import made_of
+from jaxsnare.told import PLACES
 
 RATE = 44_100
 BATCHES = (16, 64)
@@ -82,11 +83,14 @@ def machine() -> dict[str, Any]:
     }
 
 
-def _untrained(kind: type[Synth]) -> Model:
-    """mlp + a synth with the weights that a training starts from."""
+def _untrained(kind: type[Synth], recipe: Recipe) -> Model:
+    """A synth and a mapping with the weights that a training starts from."""
     synth = made_of(kind, RATE)
-    features = OnsetFeatures(RATE)
-    mapping = make_mapping("mlp", len(features.names), len(synth.specs))
+    features = recipe.ears(RATE)
+    count = len(features.names)
+    mapping = recipe.make_mapping(count, len(synth.specs))
+    if recipe.targets == "told":
+        mapping = replace(mapping, told=(PLACES, TARGETS))
     return Model(
         synth,
         synth.specs,
@@ -94,8 +98,8 @@ def _untrained(kind: type[Synth]) -> Model:
         mapping,
         mapping.init(jax.random.key(0)),
         features,
-        Normaliser(jnp.array([-60.0, 60.0, -40.0]), jnp.array([0.0, 120.0, 0.0])),
-        jnp.full(3, 0.5),
+        Normaliser(jnp.full(count, -60.0), jnp.full(count, 60.0)),
+        jnp.full(count, 0.5),
         HIT_SPECS.defaults,
     )
 
@@ -107,7 +111,7 @@ def _train(
     batches: Sequence[int] = BATCHES,
 ) -> dict[str, Any]:
     """A training step of mlp + synth + 7 features, and what it is made of."""
-    model = _untrained(kinds[0])
+    model = _untrained(kinds[0], Recipe.named("published"))
     synth, specs, target = model.synth, model.specs, TargetFeatures(RATE)
     problem = fitting.Problem(synth, specs, model.mapping, target)
     params = model.map_params()._replace(weights=None)
@@ -239,7 +243,7 @@ def _render(
             }
         )
     progress("remap")
-    audio, model = groove(RATE).audio, _untrained(kinds[0])
+    audio, model = groove(RATE).audio, _untrained(kinds[0], Recipe())
     remapper, params = model.remapper(), model.params()
     taken = median_ms(lambda: remap(remapper, params, audio).audio, seconds=seconds)
     lasts = 1e3 * len(audio) / RATE
@@ -253,7 +257,8 @@ def _render(
 def _live(
     seconds: float, progress: Callable[[str], Any], kinds: Kinds, **options: Any
 ) -> dict[str, Any]:
-    return live_bench.measure(_untrained(kinds[0]), seconds, progress, **options)
+    model = _untrained(kinds[0], Recipe())
+    return live_bench.measure(model, seconds, progress, **options)
 
 
 def _peak_memory_mb() -> float:

@@ -149,7 +149,7 @@ def train(parser: Parser) -> None:
         "the recipe)",
     )
     words = "weight of loudness, centroid and flatness of 23 to 128 ms after the onset"
-    words += ", beside the seven features; 0.5 where strokes follow each other fast"
+    words += ", beside the seven features; 0.3 where strokes follow each other fast"
     ranged(recipe, "--early-decay", words, 0.0, 1.0, usual="0")
     _judging(recipe)
     seed(recipe, "of the split into training and test hits and of the first weights")

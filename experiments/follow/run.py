@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--presets", nargs="+", default=["808_snare_1"])
     parser.add_argument("--recipe", default="usual", choices=list(RECIPES))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--early-decay", type=float, default=0.0)
+    parser.add_argument("--early-decay", type=float, help="default: of the recipe")
     parser.add_argument("--held-out", action="store_true")
     parser.add_argument(
         "--drums",
@@ -78,8 +78,12 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
 
-    name, early = arguments.recipe, arguments.early_decay
-    recipes = [Recipe.named(name, seed=s, early_decay=early) for s in arguments.seeds]
+    early = arguments.early_decay
+    settings = {} if early is None else {"early_decay": early}
+    recipes = [
+        Recipe.named(arguments.recipe, seed=seed, **settings)
+        for seed in arguments.seeds
+    ]
     kinds = [(p, s) for p in arguments.presets for s in arguments.seeds]
     rows = []
     for drum in arguments.drums:

@@ -34,6 +34,7 @@ def main() -> None:
         "--recipes", nargs="+", default=list(RECIPES), choices=list(RECIPES)
     )
     parser.add_argument("--epochs", type=int, help="default: those of the recipe")
+    parser.add_argument("--early-decay", type=float, help="default: of the recipe")
     parser.add_argument("--out", type=Path, default=Path("real-drums.json"))
     arguments = parser.parse_args()
 
@@ -42,12 +43,14 @@ def main() -> None:
     cases = list(product(heard, arguments.presets, range(arguments.seeds)))
     rows = []
     for name in arguments.recipes:
-        reference, epochs = "median_loudness", arguments.epochs
+        settings = {"reference": "median_loudness", "epochs": arguments.epochs}
+        if arguments.early_decay is not None:
+            settings["early_decay"] = arguments.early_decay
         jobs = [
             Job(
                 heard[drum],
                 read_preset(preset, synth),
-                Recipe.named(name, seed=seed, reference=reference, epochs=epochs),
+                Recipe.named(name, seed=seed, **settings),
             )
             for drum, preset, seed in cases
         ]
