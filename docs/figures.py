@@ -22,8 +22,8 @@ from jaxsnare.detector import HitDetector
 from jaxsnare.drummer import groove
 from jaxsnare.model import Model
 from jaxsnare.onset import pre_roll_samples
+from jaxsnare.performance import remap
 from jaxsnare.presets import load_preset, preset_names
-from jaxsnare.remapper import remap
 from jaxsnare.synths import SHIPPED, Snare808, find_synth, render
 
 RATE = 44_100

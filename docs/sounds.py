@@ -70,7 +70,7 @@ def taught(presets: tuple[str, ...] = PRESETS) -> list["Model"]:
 def answers(model: "Model") -> dict[str, np.ndarray]:
     """A groove and its answer; and strokes, each followed by its answer."""
     from jaxsnare.drummer import SnareDrum, groove
-    from jaxsnare.remapper import remap
+    from jaxsnare.performance import remap
 
     remapper = model.remapper()
     excerpt = slice(*(round(s * RATE) for s in EXCERPT_S))
@@ -91,7 +91,7 @@ def answers(model: "Model") -> dict[str, np.ndarray]:
 def music(models: list["Model"]) -> dict[str, np.ndarray]:
     """The whole groove, and what each preset makes of it: alone, and with the drum."""
     from jaxsnare.drummer import groove
-    from jaxsnare.remapper import remap
+    from jaxsnare.performance import remap
 
     drum = groove(RATE).audio
     found = {"groove": drum}

@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from jaxsnare.losses import feature_difference, multi_resolution_stft
     from jaxsnare.onset import OnsetDetector, find_onsets
     from jaxsnare.params import ParamSet, ParamSpec
+    from jaxsnare.performance import remap
     from jaxsnare.presets import load_preset, read_preset
-    from jaxsnare.remapper import Remapper, remap
+    from jaxsnare.remapper import Remapper
     from jaxsnare.synths import FMDrumSynth, SimpleDrumSynth, Snare808, Synth, render
 
 _MODULES = {
@@ -22,7 +23,8 @@ _MODULES = {
     "onset": ("OnsetDetector", "find_onsets"),
     "params": ("ParamSet", "ParamSpec"),
     "presets": ("load_preset", "read_preset"),
-    "remapper": ("Remapper", "remap"),
+    "performance": ("remap",),
+    "remapper": ("Remapper",),
     "synths": ("FMDrumSynth", "SimpleDrumSynth", "Snare808", "Synth", "render"),
 }
 

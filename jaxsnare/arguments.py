@@ -104,7 +104,7 @@ def hearing(parser: Parser) -> None:
 
 def hearing_knobs(parser: Parser, default: str = "", words: str = "") -> None:
     """The settings of all detectors; those that share a name share an option."""
-    from jaxsnare.detector import HIT_SPECS
+    from jaxsnare.knobs import HIT_SPECS
     from jaxsnare.onset import ONSET_SPECS
     from jaxsnare.params import ParamSet
 

@@ -15,18 +15,18 @@ import numpy as np
 from jaxsnare import __version__, fitting
 from jaxsnare.check import block_us, median_ms
 from jaxsnare.descent import losses_and_gradients
-from jaxsnare.detector import HIT_SPECS
 from jaxsnare.drummer import groove
 from jaxsnare.dsp.framing import frames
 from jaxsnare.features import TARGETS, TargetFeatures
 from jaxsnare.features.normalise import Normaliser
+from jaxsnare.knobs import HIT_SPECS
 from jaxsnare.live import bench as live_bench
 from jaxsnare.model import Model
 from jaxsnare.params import unknown
+from jaxsnare.performance import remap
 from jaxsnare.presets import read_preset, usual_preset
 from jaxsnare.proximal import lines
 from jaxsnare.recipe import Recipe
-from jaxsnare.remapper import remap
 from jaxsnare.synths import Synth, find_synth, render, synth_names
 from jaxsnare.synths.registry import made_of
 from jaxsnare.told import PLACES

@@ -10,10 +10,10 @@ import numpy as np
 from jaxsnare.data import cut_hits
 from jaxsnare.detector import detector_specs, find_detector
 from jaxsnare.gate import NEUTRAL, NO_HITS, OTHERS_LATE_MS, examples_of
+from jaxsnare.knobs import PLAY_SPECS
 from jaxsnare.model import Model
 from jaxsnare.onset import find_onsets, pre_roll_samples
 from jaxsnare.params import as_params
-from jaxsnare.remapper import PLAY_SPECS
 
 MIN_OTHERS = 8
 """Fewer sounds than this do not tell how the others sound."""

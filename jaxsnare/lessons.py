@@ -130,11 +130,13 @@ class Lesson(NamedTuple):
 def prepare(problem: Problem, jobs: Sequence[Job]) -> list[Lesson]:
     """Every job in numbers; hits that several jobs share are heard once."""
     heard: dict[tuple[int, str], _Heard] = {}
+    lessons = []
     for job in jobs:
         key = id(job.hits), job.recipe.ear
         if key not in heard:
             heard[key] = _hear(problem, job)
-    return [_prepare(problem, job, heard[id(job.hits), job.recipe.ear]) for job in jobs]
+        lessons.append(_prepare(problem, job, heard[key]))
+    return lessons
 
 
 def _hear(problem: Problem, job: Job) -> _Heard:
@@ -147,7 +149,7 @@ def _hear(problem: Problem, job: Job) -> _Heard:
 
 
 def _prepare(problem: Problem, job: Job, heard: _Heard) -> Lesson:
-    """Reference hit, split, normaliser and balance of a job."""
+    """Reference hit, split, what is seen and balance of a job."""
     specs, recipe = problem.specs, job.recipe
     loudness = heard.features[:, 0]
     targets = heard.features[:, :TARGETS]
@@ -162,8 +164,9 @@ def _prepare(problem: Problem, job: Job, heard: _Heard) -> Lesson:
         specs.to_unit(values),
         specs.pack(job.preset.damping),
         None,
-        ears.normaliser,
-        jnp.zeros(inputs),  # what is seen are differences
+        # What is seen is normalised and centred.
+        Normaliser(jnp.zeros(inputs), jnp.ones(inputs)),
+        jnp.zeros(inputs),
         jnp.ones(inputs),
         jnp.zeros(inputs),
     )

@@ -15,12 +15,12 @@ from jaxsnare.component import run_blocks
 from jaxsnare.data import cut_hits
 from jaxsnare.detector import detector_specs, find_detector
 from jaxsnare.features import OnsetFeatures, TargetFeatures
+from jaxsnare.knobs import PLAY_SPECS
 from jaxsnare.model import Model
 from jaxsnare.model_files import RECORD, SOURCE
 from jaxsnare.onset import find_onsets, pre_roll_samples
 from jaxsnare.params import as_params
 from jaxsnare.presets import preset_names, read_preset
-from jaxsnare.remapper import PLAY_SPECS
 from jaxsnare.report import FULL_NAMES, save_onsets
 from jaxsnare.synths import Synth, made, source_of, synth_names
 from jaxsnare.terminal import (

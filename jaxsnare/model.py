@@ -18,6 +18,7 @@ from jaxsnare.detector import detector_of, detector_specs
 from jaxsnare.features import OnsetFeatures
 from jaxsnare.features.normalise import Normaliser
 from jaxsnare.gate import DECIMALS, Examples, fit_gate, no_examples
+from jaxsnare.knobs import PLAY_SPECS
 from jaxsnare.mapping import MapParams, Mapping
 from jaxsnare.model_files import (
     FORMAT,
@@ -42,7 +43,7 @@ from jaxsnare.model_files import (
 )
 from jaxsnare.params import ParamSet, as_params
 from jaxsnare.presets import Preset, parse_preset
-from jaxsnare.remapper import PLAY_SPECS, RemapParams, Remapper, SecondParams
+from jaxsnare.remapper import RemapParams, Remapper, SecondParams
 from jaxsnare.synths import Synth, source_of
 
 

@@ -197,7 +197,7 @@ def choose(parser: Parser) -> None:
 
 
 def remap(parser: Parser) -> None:
-    from jaxsnare.remapper import PLAY_SPECS
+    from jaxsnare.knobs import PLAY_SPECS
 
     parser.add_argument("model", type=Path, metavar="MODEL", help="a trained model")
     parser.add_argument("input", type=Path, metavar="INPUT", help="a performance")

@@ -13,9 +13,10 @@ from jaxsnare.audio import read_audio_native, write_audio
 from jaxsnare.commands import changed, chosen_preset, given, given_onset
 from jaxsnare.dsp.noise import SeededNoise
 from jaxsnare.gate import NO_HITS
+from jaxsnare.knobs import PLAY_SPECS
 from jaxsnare.model import Model
 from jaxsnare.params import as_params
-from jaxsnare.remapper import PLAY_SPECS, Remapped, remap
+from jaxsnare.performance import Remapped, remap
 from jaxsnare.synths import blaming_synth, made, not_finite, render
 from jaxsnare.terminal import (
     AUDIO_SUFFIXES,

@@ -11,13 +11,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxsnare.component import (
     SUB_BLOCK,
     Component,
-    iterate_blocks,
     min_gap_samples,
     scan_blocks,
     select,
@@ -31,73 +29,8 @@ from jaxsnare.features.normalise import Normaliser, RunningNormaliser, normalise
 from jaxsnare.gate import Gate, gate_features, open_gate, passes
 from jaxsnare.mapping import MapParams, Mapping, Modulation, map_features
 from jaxsnare.onset import Detector, OnsetState, pre_roll_samples
-from jaxsnare.params import ParamSet, ParamSpec, Values
+from jaxsnare.params import ParamSet, Values
 from jaxsnare.synths import Synth, SynthState
-
-PLAY_SPECS = ParamSet(
-    (
-        ParamSpec(
-            "sensitivity",
-            "",
-            0.0,
-            4.0,
-            1.0,
-            about="how far a hit bends the sound; 0: every hit plays the preset",
-        ),
-        ParamSpec(
-            "mix",
-            "",
-            0.0,
-            1.0,
-            1.0,
-            about="0: the drum alone, 1: the synth alone, between them by square root",
-        ),
-        ParamSpec(
-            "gain",
-            "dB",
-            -60.0,
-            24.0,
-            0.0,
-            about="level of the synth",
-        ),
-        ParamSpec(
-            "trim",
-            "dB",
-            -40.0,
-            40.0,
-            0.0,
-            about="level of the input, before everything",
-        ),
-        ParamSpec(
-            "loudness_follow",
-            "",
-            0.0,
-            1.0,
-            0.0,
-            about="how much of a hit's loudness the level of its sound takes over",
-        ),
-        ParamSpec(
-            "gate",
-            "",
-            0.0,
-            2.0,
-            0.0,
-            about="how like the training hits a hit must sound; 0: all play, "
-            "0.5: what sounds more like them than like anything else, 1: what does so "
-            "without a doubt",
-        ),
-        ParamSpec(
-            "guard",
-            "dB",
-            -120.0,
-            20.0,
-            -120.0,
-            about="level of our own sound in the microphone, relative to it; "
-            "what is below does not count as a hit",
-        ),
-    )
-)
-"""What a player turns besides preset, detector and the ranges of features."""
 
 PEAK_RELEASE_MS = 50.0
 KNOB_MS = 5.0
@@ -252,7 +185,7 @@ class Remapper(Component):
         return self.window - pre_roll_samples(self.sample_rate)
 
     @property
-    def seen(self) -> tuple[str, ...]:
+    def seen_names(self) -> tuple[str, ...]:
         """Names of the differences that the network is given."""
         if self.mapping.told is None:
             return self.features.names
@@ -450,51 +383,3 @@ class Remapper(Component):
         at = jnp.max(jnp.where(starts, due, EMPTY))
         trigger = jnp.arange(length, dtype=jnp.int32) == at
         return trigger, jnp.where(starts | (due == EMPTY), EMPTY, due - length)
-
-
-class Remapped(NamedTuple):
-    """A performance remapped: NumPy arrays."""
-
-    audio: np.ndarray  # [T] synth and input, mixed and limited
-    synth: np.ndarray  # [T] synth alone
-    level: np.ndarray  # [T] detection signal, dB
-    onsets: np.ndarray  # [N] samples at which onsets were detected
-    triggers: np.ndarray  # [M] samples at which voices started
-    hits: Modulation  # [M, ...] what they play
-
-
-def remap(
-    remapper: Remapper,
-    params: RemapParams,
-    audio: np.ndarray,
-    block: int = 8192,
-    progress: Any = None,
-) -> Remapped:
-    """Run a performance [T] through the step that plays live, block by block.
-
-    progress: called with the number of samples done after each block.
-    """
-    signals, hits, done = [], [], 0
-    for length, out in iterate_blocks(remapper, params, audio, block):
-        piece = jax.tree.map(np.asarray, out)
-        voices = np.add.reduceat(
-            piece.signals.trigger.astype(int),
-            np.arange(0, piece.signals.trigger.shape[-1], SUB_BLOCK),
-        )
-        rows = np.flatnonzero(voices)
-        at = np.flatnonzero(piece.signals.trigger)
-        rows = rows[at < length]
-        signals.append(jax.tree.map(lambda a, n=length: a[:n], piece.signals))
-        hits.append(jax.tree.map(lambda a, rows=rows: a[rows], piece.hits))
-        done += length
-        if progress is not None:
-            progress(done)
-    s = jax.tree.map(lambda *a: np.concatenate(a), *signals)
-    return Remapped(
-        s.audio,
-        s.synth,
-        s.level,
-        np.flatnonzero(s.onset),
-        np.flatnonzero(s.trigger),
-        jax.tree.map(lambda *a: np.concatenate(a), *hits),
-    )

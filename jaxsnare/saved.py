@@ -141,6 +141,8 @@ def _difference(theirs: Any, ours: Any, name: str = "") -> str:
     if isinstance(theirs, dict) and isinstance(ours, dict):
         for key in [*theirs, *(k for k in ours if k not in theirs)]:
             inner = f"{name}.{key}" if name else key
+            if (key in theirs) != (key in ours):
+                return f"{inner} is unknown {'here' if key in theirs else 'there'}"
             if found := _difference(theirs.get(key), ours.get(key), inner):
                 return found
         return ""

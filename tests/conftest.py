@@ -112,10 +112,10 @@ def random_model():
     """
     import jax.numpy as jnp
 
-    from jaxsnare.detector import HIT_SPECS
     from jaxsnare.features import OnsetFeatures
     from jaxsnare.features.normalise import Normaliser
     from jaxsnare.gate import SIZE, Examples
+    from jaxsnare.knobs import HIT_SPECS
     from jaxsnare.mapping import Mapping
     from jaxsnare.model import Model, SecondLook
     from jaxsnare.presets import read_preset

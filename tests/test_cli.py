@@ -22,15 +22,15 @@ import soundfile
 from jaxsnare import Snare808, __version__, load_preset
 from jaxsnare.cli import COMMANDS, _parse, main
 from jaxsnare.commands import chosen_recipe
-from jaxsnare.detector import HIT_SPECS, HitDetector
+from jaxsnare.detector import HitDetector
 from jaxsnare.drummer import SnareDrum, practice
 from jaxsnare.gate import Examples, examples_of, no_examples
+from jaxsnare.knobs import HIT_SPECS, PLAY_SPECS
 from jaxsnare.lessons import Job
 from jaxsnare.model import Model
 from jaxsnare.onset import ONSET_SPECS, OnsetDetector, find_onsets
 from jaxsnare.presets import read_preset
 from jaxsnare.recipe import Recipe
-from jaxsnare.remapper import PLAY_SPECS
 from jaxsnare.train import listen, saved_state
 
 ROOT = Path(__file__).resolve().parents[1]

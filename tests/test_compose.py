@@ -14,8 +14,8 @@ from jaxsnare.cli import main
 from jaxsnare.live.engine import Engine
 from jaxsnare.model import Model
 from jaxsnare.params import as_params
+from jaxsnare.performance import remap
 from jaxsnare.presets import read_preset
-from jaxsnare.remapper import remap
 from jaxsnare.synths import find_synth, render
 from jaxsnare.train import listen, train
 

@@ -12,13 +12,9 @@ import soundfile
 import soxr
 
 from jaxsnare.component import min_gap_samples, run_blocks
-from jaxsnare.detector import (
-    HIT_SPECS,
-    HitDetector,
-    detector_of,
-    find_detector,
-)
+from jaxsnare.detector import HitDetector, detector_of, find_detector
 from jaxsnare.drummer import SnareDrum
+from jaxsnare.knobs import HIT_SPECS
 from jaxsnare.onset import ONSET_SPECS, OnsetDetector, find_onsets
 from jaxsnare.params import as_params
 

@@ -24,7 +24,7 @@ from jaxsnare.gate import (
     passes,
 )
 from jaxsnare.model import Model
-from jaxsnare.remapper import remap
+from jaxsnare.performance import remap
 
 RATE = 48_000
 FADE = np.exp(-np.arange(2400) / 200)

@@ -22,7 +22,7 @@ import pytest
 
 import jaxsnare
 from jaxsnare.component import Component
-from jaxsnare.detector import HIT_SPECS, HitDetector
+from jaxsnare.detector import HitDetector
 from jaxsnare.dsp.delays import Comb, Room
 from jaxsnare.dsp.filters import FORMS, Bands, Biquad, StateVariable
 from jaxsnare.dsp.followers import Compressor, Follower, Limiter, PeakFollower, Ramp
@@ -31,10 +31,11 @@ from jaxsnare.dsp.resonators import Resonators
 from jaxsnare.dsp.shapers import SHAPES, Shaper
 from jaxsnare.features import OnsetFeatures
 from jaxsnare.features.normalise import Normaliser, RunningNormaliser
+from jaxsnare.knobs import HIT_SPECS, PLAY_SPECS
 from jaxsnare.mapping import MapParams, Mapping
 from jaxsnare.onset import ONSET_SPECS, OnsetDetector, Onsets
 from jaxsnare.params import ParamSet, ParamSpec
-from jaxsnare.remapper import PLAY_SPECS, RemapParams, Remapper
+from jaxsnare.remapper import RemapParams, Remapper
 from jaxsnare.synths import SHIPPED, SimpleDrumSynth, Snare808, find_synth, ranges
 from jaxsnare.synths.combine import Chain, Choice, Effect, Layer
 

@@ -17,8 +17,9 @@ from playing import blocks_of, joined, play, starts
 from jaxsnare.drummer import SnareDrum, groove
 from jaxsnare.live.controls import Controls
 from jaxsnare.live.engine import Engine
+from jaxsnare.performance import remap
 from jaxsnare.presets import read_preset
-from jaxsnare.remapper import KNOB_MS, remap
+from jaxsnare.remapper import KNOB_MS
 
 RATE = 48_000
 GROOVE = groove(RATE).audio[: 3 * RATE]

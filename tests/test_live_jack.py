@@ -33,7 +33,7 @@ from jaxsnare.live.engine import Engine, Played
 from jaxsnare.live.rack import Rack
 from jaxsnare.live.stream import Player, devices, find_device
 from jaxsnare.onset import ONSET_SPECS
-from jaxsnare.remapper import remap
+from jaxsnare.performance import remap
 
 GROOVE = groove(RATE).audio
 pytestmark = needs_jack

@@ -11,7 +11,7 @@ from jaxsnare.drummer import SnareDrum, groove
 from jaxsnare.live.controls import Controls
 from jaxsnare.live.engine import Engine
 from jaxsnare.live.rack import Rack
-from jaxsnare.remapper import remap
+from jaxsnare.performance import remap
 
 RATE = 48_000
 BLOCK = 64

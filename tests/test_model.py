@@ -17,8 +17,8 @@ from jaxsnare.mapping import Mapping
 from jaxsnare.model import Model, SecondLook
 from jaxsnare.onset import ONSET_SPECS
 from jaxsnare.params import ParamSpec
+from jaxsnare.performance import remap
 from jaxsnare.presets import read_preset
-from jaxsnare.remapper import remap
 from jaxsnare.synths import ranges
 
 RATE = 44_100

@@ -15,8 +15,9 @@ from jaxsnare.features.normalise import fit, normalise
 from jaxsnare.mapping import Mapping, map_features
 from jaxsnare.model import SecondLook
 from jaxsnare.onset import ONSET_SPECS
+from jaxsnare.performance import remap
 from jaxsnare.recipe import Recipe
-from jaxsnare.remapper import Remapper, remap
+from jaxsnare.remapper import Remapper
 from jaxsnare.synths.synth import play_revised
 from jaxsnare.told import Regression, tell, told
 from jaxsnare.train import listen

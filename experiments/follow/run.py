@@ -19,9 +19,9 @@ import numpy as np
 
 from jaxsnare.audio import read_audio_native, write_audio
 from jaxsnare.lessons import Job
+from jaxsnare.performance import remap
 from jaxsnare.presets import read_preset
 from jaxsnare.recipe import RECIPES, Recipe
-from jaxsnare.remapper import remap
 from jaxsnare.synths import Snare808
 from jaxsnare.train import Training, fit_many, listen
 

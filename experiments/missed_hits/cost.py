@@ -11,8 +11,8 @@ from time import perf_counter
 import numpy as np
 from gate import model_of
 
-from jaxsnare.detector import HIT_SPECS
 from jaxsnare.drummer import groove
+from jaxsnare.knobs import HIT_SPECS
 from jaxsnare.live.engine import Engine, settle
 from jaxsnare.onset import ONSET_SPECS
 

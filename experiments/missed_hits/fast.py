@@ -16,13 +16,13 @@ from jaxsnare.component import min_gap_samples
 from jaxsnare.detector import (
     FIRST_SINCE,
     FORGET_DB_S,
-    HIT_SPECS,
     RECALL_S,
     SENSITIVITY_DB,
     STARTS,
     WEIGHTS,
     HitDetector,
 )
+from jaxsnare.knobs import HIT_SPECS
 from jaxsnare.onset import find_onsets
 from jaxsnare.params import Values, as_params
 

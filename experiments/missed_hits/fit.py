@@ -24,7 +24,8 @@ from mixing import flams, mixed_grooves, strokes
 from score import Performance, Score, judge, performances
 
 from jaxsnare.audio import read_audio_native
-from jaxsnare.detector import HIT_SPECS, HitDetector
+from jaxsnare.detector import HitDetector
+from jaxsnare.knobs import HIT_SPECS
 
 RANGES = {
     "onset.on": (6.0, 30.0),

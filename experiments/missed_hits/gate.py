@@ -34,8 +34,8 @@ from jaxsnare.features.normalise import Normaliser
 from jaxsnare.gate import examples_of, no_examples
 from jaxsnare.mapping import Mapping
 from jaxsnare.model import Model
+from jaxsnare.performance import remap
 from jaxsnare.presets import read_preset
-from jaxsnare.remapper import remap
 from jaxsnare.synths import Snare808
 from jaxsnare.train import listen
 

@@ -37,7 +37,8 @@ from score import (
 
 from jaxsnare.audio import read_audio_native
 from jaxsnare.component import run_blocks
-from jaxsnare.detector import HIT_SPECS, WEIGHTS, HitDetector
+from jaxsnare.detector import WEIGHTS, HitDetector
+from jaxsnare.knobs import HIT_SPECS
 from jaxsnare.onset import ONSET_SPECS, OnsetDetector, Onsets, find_onsets
 from jaxsnare.params import as_params
 

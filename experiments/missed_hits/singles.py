@@ -31,11 +31,12 @@ from score import Score, judge, performances
 
 from jaxsnare.audio import read_audio_native
 from jaxsnare.calibrate import learn_bleed
-from jaxsnare.detector import HIT_SPECS, HitDetector
+from jaxsnare.detector import HitDetector
 from jaxsnare.gate import examples_of, gate_features, log_odds, passes
+from jaxsnare.knobs import HIT_SPECS
 from jaxsnare.onset import find_onsets
 from jaxsnare.params import as_params
-from jaxsnare.remapper import remap
+from jaxsnare.performance import remap
 from jaxsnare.train import listen
 
 RATE = 44_100

@@ -40,9 +40,9 @@ from jaxsnare.features.normalise import Normaliser
 from jaxsnare.lessons import Job
 from jaxsnare.model import Model
 from jaxsnare.onset import ONSET_SPECS
+from jaxsnare.performance import Remapped, remap
 from jaxsnare.presets import read_preset
 from jaxsnare.recipe import Recipe
-from jaxsnare.remapper import Remapped, remap
 from jaxsnare.report import FULL_NAMES
 from jaxsnare.synths import Snare808
 from jaxsnare.train import fit_many, listen

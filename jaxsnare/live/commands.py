@@ -18,6 +18,7 @@ from jaxsnare.audio import read_audio, read_channels, resample
 from jaxsnare.calibrate import learn_bleed, learn_room
 from jaxsnare.cli import STARTED
 from jaxsnare.commands import given, given_onset
+from jaxsnare.knobs import PLAY_SPECS
 from jaxsnare.live.devices import devices
 from jaxsnare.live.engine import Engine, Hit, Played, Shape, settle
 from jaxsnare.live.options import LISTEN
@@ -30,7 +31,6 @@ from jaxsnare.model import Model
 from jaxsnare.model_files import check_destination
 from jaxsnare.playing import note_open_gate
 from jaxsnare.presets import read_preset
-from jaxsnare.remapper import PLAY_SPECS
 from jaxsnare.terminal import Answer, duration, note, plural, table
 
 WAIT_S = 30.0  # for ten hits, at most

@@ -8,11 +8,11 @@ from threading import Lock
 import numpy as np
 
 from jaxsnare.detector import detector_specs
+from jaxsnare.knobs import PLAY_SPECS
 from jaxsnare.live.engine import Engine
 from jaxsnare.model import Model
 from jaxsnare.params import ParamSet, ParamSpec
 from jaxsnare.presets import Preset, save_preset
-from jaxsnare.remapper import PLAY_SPECS
 
 SHIFT_RANGE, SCALE_RANGE = 1.0, 4.0
 
@@ -34,7 +34,7 @@ def control_specs(model: Model) -> ParamSet:
     ]
     latent = [
         spec
-        for name in model.remapper().seen
+        for name in model.remapper().seen_names
         for spec in (
             ParamSpec(f"scale.{name}", "", -SCALE_RANGE, SCALE_RANGE, 1.0),
             ParamSpec(f"shift.{name}", "", -SHIFT_RANGE, SHIFT_RANGE, 0.0),
@@ -78,7 +78,7 @@ class Controls:
         for k, name in enumerate(self.model.specs.names):
             places[name] = int(index.map.preset[k])
             places[f"damping.{name}"] = int(index.map.damping[k])
-        for k, name in enumerate(self.engine.remapper.seen):
+        for k, name in enumerate(self.engine.remapper.seen_names):
             places[f"scale.{name}"] = int(index.map.scale[k])
             places[f"shift.{name}"] = int(index.map.shift[k])
         return places

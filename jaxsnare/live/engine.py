@@ -165,7 +165,7 @@ class Engine:
         self._state_packing = Packing(state)
         self.start = self._state_packing.pack(state)
         self.vector = self.pack(params)
-        self._names = Names(remapper.seen, remapper.specs.names)
+        self._names = Names(remapper.seen_names, remapper.specs.names)
         features, values = map(len, self._names)
         self._rows = -(-block // SUB_BLOCK), features + 2 * values + 1
         self._cuts = features, features + values

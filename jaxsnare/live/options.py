@@ -14,7 +14,7 @@ from jaxsnare.arguments import (
 
 
 def live(parser: Parser) -> None:
-    from jaxsnare.remapper import PLAY_SPECS
+    from jaxsnare.knobs import PLAY_SPECS
 
     parser.add_argument(
         "models",

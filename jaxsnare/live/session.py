@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxsnare.arguments import assignment
+from jaxsnare.knobs import PLAY_SPECS
 from jaxsnare.live.controls import Controls
 from jaxsnare.live.engine import Hit
 from jaxsnare.live.rack import Rack
@@ -20,7 +21,6 @@ from jaxsnare.live.recorder import Recorder
 from jaxsnare.live.stream import Player
 from jaxsnare.live.view import TURNS, Screen, keys, turn
 from jaxsnare.model import Model
-from jaxsnare.remapper import PLAY_SPECS
 from jaxsnare.terminal import plural
 
 CALIBRATION_HITS = 10

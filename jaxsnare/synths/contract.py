@@ -105,9 +105,8 @@ def traced(synth: Synth, length: int) -> tuple[Any, Any]:
 
 def _check_names(specs: ParamSet, refuse: Callable[[str], ValueError]) -> None:
     """The knobs of a player share one space of names."""
-    from jaxsnare.detector import HIT_SPECS
+    from jaxsnare.knobs import HIT_SPECS, PLAY_SPECS
     from jaxsnare.onset import ONSET_SPECS
-    from jaxsnare.remapper import PLAY_SPECS
 
     taken = {*PLAY_SPECS.names, *HIT_SPECS.names, *ONSET_SPECS.names}
     for name in specs.names:
