@@ -51,6 +51,12 @@ class Mapping:
     def __post_init__(self) -> None:
         if self.activation not in ACTIVATIONS:
             raise ValueError(unknown("activation", self.activation, list(ACTIVATIONS)))
+        pair = isinstance(self.told, tuple) and len(self.told) == 2
+        if not (pair or self.told is None):
+            raise ValueError(
+                f"told is {self.told!r}; wanted: a pair, numbers of hits and of "
+                "target features"
+            )
         sizes = (self.inputs, *(self.told or ()), *self.hidden, self.outputs)
         if not all(isinstance(size, int) and size > 0 for size in sizes):
             raise ValueError(f"layer sizes must be whole numbers > 0, got {sizes}")

@@ -251,7 +251,8 @@ def _read(folder: Path) -> Model:
         again = read_ears(record["second"]) if "second" in record else None
         size: dict[str, Any] = dict(record["mapping"])
         size["hidden"] = tuple(size["hidden"])
-        size["told"] = tuple(size["told"]) if size.get("told") else None
+        if isinstance(size.get("told"), list):
+            size["told"] = tuple(size["told"])
         mapping = Mapping(**size)
         onset = detector_specs(detector_of(record["onset"])).check(record["onset"])
         play = {k: PLAY_SPECS.check_one(k, v) for k, v in record["play"].items()}

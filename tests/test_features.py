@@ -483,9 +483,32 @@ def test_onset_features_are_the_published_ones(published, dtype, window):
     check(got, published[f"onset_feature_{window}_audio_f64"], dtype)
 
 
+@pytest.mark.parametrize("window", [256, 1025])
+def test_levels_of_bands_are_those_of_a_plain_spectrum(window, dtype):
+    """In each half, under a Hann window; the published features come first."""
+    edges = (800.0, 4000.0)
+    audio = hits(2, window)
+    got = jax.jit(jax.vmap(OnsetFeatures(44100, window, edges)))(audio.astype(dtype))
+    plain = jax.jit(jax.vmap(OnsetFeatures(44100, window)))(audio.astype(dtype))
+    np.testing.assert_array_equal(got[:, :3], plain)
+    size = window // 2
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)
+    band = np.searchsorted(edges, np.fft.rfftfreq(size, 1 / 44100), "right")
+    for row, sound in zip(got, audio.astype(np.float64), strict=True):
+        halves = sound[:size], sound[size : 2 * size]
+        powers = [np.abs(np.fft.rfft(half * hann)) ** 2 for half in halves]
+        levels = np.concatenate([np.bincount(band, power, 3) for power in powers])
+        wanted = 10 * np.log10(levels / size**2 + 1e-10)
+        np.testing.assert_allclose(row[3:], wanted, atol=1e-3)
+
+
 @pytest.mark.parametrize(
     ("features", "length"),
-    [(TrainingFeatures(44100), 35328), (OnsetFeatures(44100), 256)],
+    [
+        (TrainingFeatures(44100), 35328),
+        (OnsetFeatures(44100), 256),
+        (OnsetFeatures(44100, edges_hz=(800.0, 4000.0)), 256),
+    ],
 )
 def test_a_batch_is_a_loop_with_its_gradients(features, length):
     x = jnp.asarray(hits(3, length), np.float32)
@@ -522,6 +545,7 @@ MEASURES = {
     "target": (TargetFeatures(44100), 44100),
     "target, clipped": (TargetFeatures(44100, clip=True), 44100),
     "onset": (OnsetFeatures(44100), 256),
+    "bands": (OnsetFeatures(44100, edges_hz=(800.0, 4000.0)), 256),
     "kazazis": (functools.partial(BRIGHTNESS, scaling="kazazis"), 2048),
     "spread": (spectral.spectral_spread, 2048),
     "compressed": (functools.partial(spectral.spectral_flatness, compress=True), 2048),
@@ -560,6 +584,9 @@ def test_bad_audio_and_rates_are_refused():
         TargetFeatures(44)
     with pytest.raises(ValueError, match="window is 0 samples"):
         OnsetFeatures(44100, 0)
+    for edges in ((900.0, 800.0), (0.0, 500.0), (30_000.0,), ("x",), [800.0]):
+        with pytest.raises(ValueError, match="a tuple that rises between 0 and 22050"):
+            OnsetFeatures(44100, edges_hz=edges)  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="has 255 samples; wanted: 256"):
         OnsetFeatures(44100)(jnp.zeros(255))
     with pytest.raises(TypeError, match="audio is int16 of shape"):

@@ -124,6 +124,16 @@ def test_a_model_comes_back_bit_for_bit(folder):
     assert jax.tree.all(jax.tree.map(same, got, wanted))
 
 
+def test_a_model_of_before_the_regression_comes_back(folder):
+    """Its record says nothing of bands and of what is told."""
+    edit(folder, put(None, "mapping", "told"))
+    for place in ((), ("second",)):
+        edit(folder, put(None, *place, "features", "edges_hz"))
+    model = Model.load(folder)
+    assert model.remapper() == MODEL.remapper()
+    assert jax.tree.all(jax.tree.map(same, model.map_params(), MODEL.map_params()))
+
+
 def test_what_a_model_is_told_by_comes_back(random_model, tmp_path):
     saved = random_model(told=64, second_look=1024)
     saved.save(tmp_path / "told")
@@ -232,6 +242,8 @@ RECORDS = {
     "onset lacks": (put(None, "onset", "onset.on"), "missing parameter: onset.on"),
     "onset beyond": (put(99.0, "onset", "onset.on"), "'onset.on' is 99, allowed is"),
     "other features": (put(["RMS", "SC", "X"], "features", "names"), "RMS, SC, X;"),
+    "told of one number": (put([64], "mapping", "told"), r"told is \(64,\); wanted: a"),
+    "bands that fall": (put([9, 8], "features", "edges_hz"), "a tuple that rises"),
     "other second features": (
         put(["RMS", "SC", "X"], "second", "features", "names"),
         "RMS, SC, X;",

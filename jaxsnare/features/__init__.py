@@ -202,8 +202,10 @@ class OnsetFeatures:
                 f"window is {self.window!r} samples; allowed: whole numbers from 2 on"
             )
         edges, top = self.edges_hz, self.sample_rate / 2
-        rises = isinstance(edges, tuple) and all(
-            low < high for low, high in pairwise((0.0, *edges, top))
+        rises = (
+            isinstance(edges, tuple)
+            and all(isinstance(hz, int | float) for hz in edges)
+            and all(low < high for low, high in pairwise((0.0, *edges, top)))
         )
         if not rises:
             raise ValueError(
