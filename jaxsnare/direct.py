@@ -70,6 +70,7 @@ class Row(NamedTuple):
     preset_features: Any  # [7]
     wanted: Any
     balance: Any
+    start: Any  # [P], the modulation before the damping
 
 
 class _State(NamedTuple):
@@ -91,6 +92,7 @@ def reach_many(
     progress: Callable[[int, int, float], Any] | None = None,
     state: str | Path | None = None,
     aims: Sequence[np.ndarray] | None = None,
+    starts: Sequence[np.ndarray] | None = None,
 ) -> list[Reach]:
     """Optimise the modulation of each hit of all jobs, all at once.
 
@@ -98,13 +100,16 @@ def reach_many(
     with steps done, all steps and the mean loss. KeyboardInterrupt keeps the best so
     far. state: a folder from which it goes on if it was killed, as of `fit_many`.
     aims: by job, the differences [N, 7] that its hits are bent to, if not to their own;
-    they are judged by their own all the same. Raises ValueError for other shapes, and
-    where there is a state as well.
+    they are judged by their own all the same. starts: by job, the damped modulations
+    [N, P] that they begin with, if not with the preset. Raises ValueError for other
+    shapes, and where there is a state as well.
     """
     settings = settings or Settings()
     check_jobs(jobs, synth)
-    if aims is not None and state is not None:
-        raise ValueError("a state is kept of hits that are bent to their own sounds")
+    if state is not None and (aims is not None or starts is not None):
+        raise ValueError(
+            "a state is kept of hits that are bent from the preset to their own sounds"
+        )
     mapping = make_mapping("linear", 1, len(synth.specs))  # of which none is made
     problem = Problem(synth, synth.specs, mapping, TargetFeatures(synth.sample_rate))
     saved = None
@@ -117,10 +122,12 @@ def reach_many(
             one.split.test if settings.hits == "test" else np.arange(len(one.wanted))
             for one in lessons
         ]
-        aims = [one.wanted for one in lessons] if aims is None else aims
+        own = [one.wanted for one in lessons]
+        still = [np.zeros_like(one.before) for one in lessons]
+        aims = _checked("aims", aims, own)
+        starts = _checked("starts", starts, still)
         rows = jax.tree.map(
-            lambda *a: jnp.concatenate(a),
-            *map(_rows, lessons, chosen, _checked(aims, lessons)),
+            lambda *a: jnp.concatenate(a), *map(_rows, lessons, chosen, aims, starts)
         )
         last, interrupted = optimise(
             problem, settings, rows, progress, saved, stop_if_asked
@@ -136,18 +143,23 @@ def reach_many(
     return found
 
 
-def _checked(aims, lessons):
-    shapes = [np.shape(aim) for aim in aims], [one.wanted.shape for one in lessons]
+def _checked(name, given, usual):
+    """Arrays by job as they are given, or the usual ones."""
+    if given is None:
+        return usual
+    shapes = [np.shape(one) for one in given], [one.shape for one in usual]
     if shapes[0] != shapes[1]:
         raise ValueError(
-            f"aims are of {shapes[0]}; wanted: a row for each hit, {shapes[1]}"
+            f"{name} are of {shapes[0]}; wanted: a row for each hit, {shapes[1]}"
         )
-    return aims
+    return given
 
 
-def _rows(lesson, hits, aims) -> Row:
+def _rows(lesson, hits, aims, starts) -> Row:
     """The chosen hits of a job."""
     case = lesson.case
+    damping = case.params.damping
+    start = np.where(damping > 0, starts[hits] / np.where(damping > 0, damping, 1.0), 0)
 
     def each(a):
         return jnp.broadcast_to(jnp.asarray(a), (len(hits), *np.shape(a)))
@@ -158,6 +170,7 @@ def _rows(lesson, hits, aims) -> Row:
         each(case.preset_features),
         jnp.asarray(aims[hits], case.balance.dtype),
         each(case.balance),
+        jnp.asarray(start, case.balance.dtype),
     )
 
 
@@ -165,14 +178,13 @@ def optimise(problem, settings, rows, progress, saved, stop_if_asked):
     """The last state, and whether it was interrupted."""
     import optax
 
-    count, parameters = rows.preset.shape
-    nothing = jnp.zeros((count, parameters))
+    count = len(rows.preset)
     last = _State(
         np.int32(0),
-        nothing,
-        optax.scale_by_adam().init(nothing),
+        rows.start,
+        optax.scale_by_adam().init(rows.start),
         np.zeros(count, np.int32),
-        nothing,
+        rows.start,
         np.full(count, np.inf, np.float32),
         np.zeros(count, np.int32),
     )

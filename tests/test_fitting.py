@@ -313,7 +313,12 @@ def test_direct_optimisation_finds_what_can_be_reached():
     wanted = features(jnp.asarray(there)) - start
     wanted = wanted.at[4, 0].set(-1e3)  # out of reach, spoils no other
     rows = direct.Row(
-        jnp.asarray(preset), jnp.asarray(damping), start, wanted, jnp.ones_like(start)
+        jnp.asarray(preset),
+        jnp.asarray(damping),
+        start,
+        wanted,
+        jnp.ones_like(start),
+        jnp.zeros_like(jnp.asarray(preset)),
     )
     settings = direct.Settings(steps=600, learning_rate=0.02, patience=20)
 

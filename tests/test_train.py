@@ -350,6 +350,16 @@ def test_hits_that_are_bent_to_nothing_are_judged_by_their_own_sounds(hits):
         [row["ratio"] for row in still.test["features"].values()], 1.0, rtol=1e-3
     )
     assert own.test["mean_ratio"] < 1.0
+    where = np.zeros((len(nothing), 14))
+    where[own.hits] = own.modulation
+    hardly = Settings(steps=1, learning_rate=1e-6)
+    (further,) = reach_many([job], SYNTH, hardly, starts=[where])
+    np.testing.assert_allclose(further.modulation, own.modulation, atol=1e-5)
+    assert np.abs(own.modulation).max() > 1e-3
+    with pytest.raises(
+        ValueError, match=r"starts are of \[\(1, 14\)\]; wanted: a row for"
+    ):
+        reach_many([job], SYNTH, settings, starts=[where[:1]])
     with pytest.raises(
         ValueError, match=r"aims are of \[\(1, 7\)\]; wanted: a row for"
     ):
