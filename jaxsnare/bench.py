@@ -17,7 +17,7 @@ from jaxsnare.check import block_us, median_ms
 from jaxsnare.descent import losses_and_gradients
 from jaxsnare.drummer import groove
 from jaxsnare.dsp.framing import frames
-from jaxsnare.features import TARGETS, TargetFeatures
+from jaxsnare.features import TargetFeatures
 from jaxsnare.features.normalise import Normaliser
 from jaxsnare.knobs import HIT_SPECS
 from jaxsnare.live import bench as live_bench
@@ -90,7 +90,8 @@ def _untrained(kind: type[Synth], recipe: Recipe) -> Model:
     count = len(features.names)
     mapping = recipe.make_mapping(count, len(synth.specs))
     if recipe.targets == "told":
-        mapping = replace(mapping, told=(PLACES, TARGETS))
+        sounds = PLACES * (1 + recipe.rehearsals)  # of as many hits
+        mapping = replace(mapping, told=(sounds, len(recipe.target(RATE).names)))
     return Model(
         synth,
         synth.specs,

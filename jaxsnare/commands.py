@@ -122,6 +122,7 @@ def run_train(args: argparse.Namespace) -> Answer:
         "reference",
         "ear",
         "targets",
+        "rehearsals",
         "seed",
     )
     for name, owner in (("batch", "adam"), ("decay", "proximal")):

@@ -7,7 +7,7 @@ ours honours the damping.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -117,7 +117,11 @@ def reach_many(
         saved = Saved(state, describe(jobs, synth) | {"direct": asdict(settings)})
         saved.check()
     with patient_ctrl_c() as stop_if_asked:
-        lessons = prepare(problem, jobs)
+        # Nothing is made of onset features.
+        heard = [
+            replace(job, recipe=replace(job.recipe, targets="heard")) for job in jobs
+        ]
+        lessons = prepare(problem, heard)
         chosen = [
             one.split.test if settings.hits == "test" else np.arange(len(one.wanted))
             for one in lessons

@@ -20,12 +20,14 @@ from jaxsnare.mapping import MapParams
 from jaxsnare.model_files import synth_record
 from jaxsnare.presets import Preset
 from jaxsnare.recipe import Recipe
+from jaxsnare.rehearsal import rehearse
 from jaxsnare.remapper import check_second_look
 from jaxsnare.synths import Synth, not_finite
 from jaxsnare.told import Regression, tell, told
 
 MANY = 512
-"""Of more training hits, so many are drawn for the regression."""
+"""Sounds of which a regression is made, at most: of more training hits so many are
+drawn, and hits are heard again as often as there is room."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ def describe(jobs: Sequence[Job], synth: Synth) -> dict[str, Any]:
                 "preset": job.preset._asdict(),
                 "hits": len(job.hits.audio),
                 "fingerprint of the hits": _fingerprint(job.hits),
+                "onset": job.hits.onset,
             }
             for job in jobs
         ],
@@ -114,6 +117,23 @@ class Seen(NamedTuple):
     aimed: np.ndarray  # [N, K] what training hits are trained for
 
 
+class _Studied(NamedTuple):
+    """What jobs of the same hits and recipe have in common."""
+
+    reference: int
+    split: Split
+    wanted: np.ndarray  # [N, K]
+    ears: Ears
+    seen: Seen
+
+
+class _Again(NamedTuple):
+    """What is heard of hits within playing."""
+
+    hits: np.ndarray  # [M] which hit it is
+    onset_features: np.ndarray  # [M, F]
+
+
 class Lesson(NamedTuple):
     """A job in numbers."""
 
@@ -130,12 +150,16 @@ class Lesson(NamedTuple):
 def prepare(problem: Problem, jobs: Sequence[Job]) -> list[Lesson]:
     """Every job in numbers; hits that several jobs share are heard once."""
     heard: dict[tuple[int, str], _Heard] = {}
+    studied: dict[tuple[int, Recipe], _Studied] = {}
     lessons = []
     for job in jobs:
         key = id(job.hits), job.recipe.ear
         if key not in heard:
             heard[key] = _hear(problem, job)
-        lessons.append(_prepare(problem, job, heard[key]))
+        alike = id(job.hits), job.recipe
+        if alike not in studied:
+            studied[alike] = _study(problem, job, heard[key])
+        lessons.append(_prepare(problem, job, heard[key], studied[alike]))
     return lessons
 
 
@@ -148,16 +172,24 @@ def _hear(problem: Problem, job: Job) -> _Heard:
     )
 
 
-def _prepare(problem: Problem, job: Job, heard: _Heard) -> Lesson:
-    """Reference hit, split, what is seen and balance of a job."""
-    specs, recipe = problem.specs, job.recipe
+def _study(problem: Problem, job: Job, heard: _Heard) -> _Studied:
+    """Reference hit, split and what is seen, whatever the preset."""
+    recipe = job.recipe
     loudness = heard.features[:, 0]
     targets = heard.features[:, :TARGETS]
     reference = reference_hit(targets, rule=recipe.reference, loudness=loudness)
     split = split_hits(loudness, reference, recipe.seed)
     wanted = heard.features - heard.features[reference]
+    again = _hear_again(problem, job, split, recipe.window)
+    features = heard.onset_features
+    ears, seen = _see(recipe, split, reference, features, wanted, again)
+    return _Studied(reference, split, wanted, ears, seen)
 
-    ears, seen = _see(recipe, split, reference, heard.onset_features, wanted)
+
+def _prepare(problem: Problem, job: Job, heard: _Heard, studied: _Studied) -> Lesson:
+    """What is bent, the preset's features and balance of a job."""
+    specs, recipe = problem.specs, job.recipe
+    reference, split, wanted, ears, seen = studied
     values = specs.pack(job.preset.values)
     inputs = seen.played.shape[1]
     params = MapParams(
@@ -201,12 +233,35 @@ def _by_range(wanted: np.ndarray) -> np.ndarray:
     return np.array(difference_weights(jnp.asarray(wanted), floors[: wanted.shape[1]]))
 
 
+def _drawn(train: np.ndarray, recipe: Recipe) -> np.ndarray:
+    """Those of the training hits that a regression is made of."""
+    if len(train) <= MANY:
+        return train
+    rng = np.random.default_rng(recipe.seed)
+    return np.sort(rng.choice(train, MANY, replace=False))
+
+
+def _hear_again(problem: Problem, job: Job, split: Split, window: int) -> _Again | None:
+    """Training hits as they are heard within playing."""
+    recipe = job.recipe
+    some = _drawn(split.train, recipe)
+    rounds = min(recipe.rehearsals, MANY // len(some) - 1)
+    if recipe.targets == "heard" or rounds == 0:
+        return None
+    found = rehearse(job.hits, some, rounds, recipe.seed, window)
+    if len(found.hits) == 0:
+        return None
+    ears = recipe.ears(problem.synth.sample_rate, window)
+    return _Again(found.hits, _in_pieces(ears, found.windows))
+
+
 def _see(
     recipe: Recipe,
     split: Split,
     reference: int,
     heard: np.ndarray,
     wanted: np.ndarray,
+    again: _Again | None,
 ) -> tuple[Ears, Seen]:
     """Onset features [N, F] as the network sees them; test hits have no say."""
     train = split.train
@@ -218,12 +273,14 @@ def _see(
         seen = Seen(differences, differences, wanted)
         return Ears(normaliser, centre, None), seen
 
-    some = train
-    if len(train) > MANY:
-        drawn = np.random.default_rng(recipe.seed)
-        some = np.sort(drawn.choice(train, MANY, replace=False))
+    some = _drawn(train, recipe)
     factors = _by_range(wanted[train])
-    found = told(differences[some], wanted[some])
+    more = None
+    if again is not None:
+        features = normalise(normaliser, jnp.asarray(again.onset_features))
+        whose = np.searchsorted(some, again.hits)
+        more = whose, np.asarray(features) - centre
+    found = told(differences[some], wanted[some], more)
     regression = found.regression.times(factors).stored()
     played = np.asarray(tell(regression, jnp.asarray(differences)))
     trained, aimed = played.copy(), wanted.copy()
@@ -237,7 +294,10 @@ def look_again(problem: Problem, job: Job, lesson: Lesson, modulation) -> Lesson
     recipe, window = job.recipe, job.recipe.second_look
     longer = recipe.ears(problem.synth.sample_rate, window)
     heard = _in_pieces(longer, job.hits.audio[:, :window])
-    ears, seen = _see(recipe, lesson.split, lesson.reference, heard, lesson.wanted)
+    again = _hear_again(problem, job, lesson.split, window)
+    ears, seen = _see(
+        recipe, lesson.split, lesson.reference, heard, lesson.wanted, again
+    )
     before = np.clip(lesson.before + modulation, 0.0, 1.0)
     return lesson._replace(ears=ears, seen=seen, before=before)
 

@@ -31,8 +31,9 @@ class Mapping:
     are 0 and LayerNorm divides by next to nothing. It starts with random hidden layers
     (weights and biases) below an output of zeros, so that every hit plays the preset.
 
-    told: numbers of hits N and of target features K of a regression before the network,
-    which is then given what onset features tell of those (see `told.Regression`).
+    told: numbers of sounds N and of target features K of a regression before the
+    network, which is then given what onset features tell of those (see
+    `told.Regression`).
 
     >>> mapping = Mapping(3, 14, hidden=(32,))
     >>> params = mapping.init(jax.random.key(0))
@@ -54,7 +55,7 @@ class Mapping:
         pair = isinstance(self.told, tuple) and len(self.told) == 2
         if not (pair or self.told is None):
             raise ValueError(
-                f"told is {self.told!r}; wanted: a pair, numbers of hits and of "
+                f"told is {self.told!r}; wanted: a pair, numbers of sounds and of "
                 "target features"
             )
         sizes = (self.inputs, *(self.told or ()), *self.hidden, self.outputs)

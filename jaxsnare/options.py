@@ -64,7 +64,8 @@ def _judging(group: Any) -> None:
         choices=("usual", "published"),
         help="published: network, optimiser, loss, ear and reference hit of the "
         "published system; usual: --mapping smooth --optimiser proximal --weights "
-        "balanced --reference median_vector --ear bands --targets told (default usual)",
+        "balanced --early-decay 0.15 --reference median_vector --ear bands --targets "
+        "told (default usual)",
     )
     group.add_argument(
         "--weights",
@@ -148,9 +149,12 @@ def train(parser: Parser) -> None:
         "trained for what each hit was, chance included, as published (default: of "
         "the recipe)",
     )
+    words = "times that told hears each training hit again within playing, late and on "
+    words += "what still rings, at most; 0: only by itself"
+    ranged(recipe, "--rehearsals", words, 0, 100, usual="4")
     words = "weight of loudness, centroid and flatness of 23 to 128 ms after the onset"
-    words += ", beside the seven features; 0.3 where strokes follow each other fast"
-    ranged(recipe, "--early-decay", words, 0.0, 1.0, usual="0")
+    words += ", beside the seven features: what is heard before the next stroke"
+    ranged(recipe, "--early-decay", words, 0.0, 1.0, usual="of the recipe")
     _judging(recipe)
     seed(recipe, "of the split into training and test hits and of the first weights")
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from jaxsnare.features import OnsetFeatures
+from jaxsnare.features import OnsetFeatures, TargetFeatures, TrainingFeatures
 from jaxsnare.mapping import Mapping, make_mapping
 from jaxsnare.params import unknown
 
@@ -18,6 +18,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "optimiser": "adam",
         "mapping": "mlp",
         "weights": "none",
+        "early_decay": 0.0,
         "reference": "median_loudness",
         "ear": "published",
         "targets": "heard",
@@ -43,8 +44,9 @@ class Recipe:
     lets a regression tell the target features of a hit by its onset features, and
     trains the network to play what it is told; of a training hit, what the others tell.
     "heard" gives the network the onset features themselves and trains it for what each
-    hit was, chance included, as published. hidden: widths of the hidden layers, None
-    for the mapping's.
+    hit was, chance included, as published. rehearsals: how often, at most, the
+    regression hears each training hit again within playing (`rehearsal.rehearse`).
+    hidden: widths of the hidden layers, None for the mapping's.
     second_look: samples of a second, longer window, after which a second mapping
     revises the voice that already sounds; 0: each hit is heard once.
     """
@@ -58,10 +60,11 @@ class Recipe:
     learning_rate: float | None = None
     patience: int = 20
     weights: Literal["balanced", "none"] = "balanced"
-    early_decay: float = 0.0
+    early_decay: float = 0.15
     reference: Literal["median_vector", "median_loudness"] = "median_vector"
     ear: Literal["bands", "published"] = "bands"
     targets: Literal["told", "heard"] = "told"
+    rehearsals: int = 4
     seed: int = 0
     hidden: tuple[int, ...] | None = None
     activation: str | None = None
@@ -78,7 +81,13 @@ class Recipe:
         ):
             if getattr(self, name) not in allowed:
                 raise ValueError(unknown(name, getattr(self, name), allowed))
-        for name, least in (("epochs", 1), ("batch", 1), ("patience", 1), ("seed", 0)):
+        for name, least in (
+            ("epochs", 1),
+            ("batch", 1),
+            ("patience", 1),
+            ("rehearsals", 0),
+            ("seed", 0),
+        ):
             value = getattr(self, name)
             if value is None and name == "epochs":
                 continue
@@ -120,6 +129,11 @@ class Recipe:
         """What a hit is measured by, of its window (None: the first one)."""
         edges = tuple(hz for hz in EARS[self.ear] if hz < sample_rate / 2)
         return OnsetFeatures(sample_rate, window or self.window, edges)
+
+    def target(self, sample_rate: int) -> TargetFeatures:
+        """What the sounds of hits and synth are measured by."""
+        features = TrainingFeatures if self.early_decay else TargetFeatures
+        return features(sample_rate)
 
     @property
     def passes(self) -> int:

@@ -17,13 +17,13 @@ LINEAR = 0.0, 0.3, 1.0, 3.0
 NOISE = 0.01, 0.03, 0.1, 0.2, 0.4, 0.8, 2.0, 5.0
 CONSTANT = 0.1
 PLACES = 64
-"""Regressions have room for a multiple of so many hits: programs fit all of a size."""
+"""Regressions have room for a multiple of so many sounds: fewer sizes to compile."""
 
 
 class Regression(NamedTuple):
-    """A fitted process: what N hits tell of K numbers from F others."""
+    """A fitted process: what N sounds of hits tell of K numbers from F others."""
 
-    hits: Float[Array | np.ndarray, "N F"]
+    hits: Float[Array | np.ndarray, "N F"]  # as they were heard
     scale: Float[Array | np.ndarray, " F"]  # of differences to the hits
     rate: Float[Array | np.ndarray, " K"]  # at which a hit counts less, by distance
     by: Float[Array | np.ndarray, "N K"]  # what each hit counts
@@ -36,7 +36,7 @@ class Regression(NamedTuple):
         return self._replace(by=self.by * factors, **linear)
 
     def stored(self) -> "Regression":
-        """In single precision, with room for a multiple of PLACES hits."""
+        """In single precision, with room for a multiple of PLACES sounds."""
         more = ((0, -len(self.hits) % PLACES), (0, 0))
         roomy = self._replace(hits=np.pad(self.hits, more), by=np.pad(self.by, more))
         return Regression(*(np.asarray(part, np.float32) for part in roomy))
@@ -76,12 +76,20 @@ class Told(NamedTuple):
     regression: Regression  # of all of them
 
 
-def told(inputs: ArrayLike, wanted: ArrayLike) -> Told:
-    """The regression of wanted [N, K] on inputs [N, F].
+def told(
+    inputs: ArrayLike,
+    wanted: ArrayLike,
+    again: tuple[NDArray[np.int64], ArrayLike] | None = None,
+) -> Told:
+    """The regression of wanted [N, K] on inputs [N, F] of N hits.
+
+    again: hits that were heard once more: which each of them is [M], and its inputs
+    [M, F]. Those of a hit count together as much as it does itself.
 
     Squared exponential, linear and constant kernels on standardised inputs; for each
-    column their sizes are those of the greatest marginal likelihood. Each hit left out
-    in closed form. Source: Rasmussen and Williams 2006, chapters 2 and 5.4.
+    column their sizes are those of the greatest marginal likelihood of the N. Each hit
+    left out, whenever heard, in closed form. Source: Rasmussen and Williams 2006,
+    chapters 2 and 5.4.
 
     >>> x = np.linspace(0, 1, 20)[:, None]
     >>> noisy = np.sin(3 * x) + np.array([[0.1], [-0.1]] * 10)
@@ -94,26 +102,25 @@ def told(inputs: ArrayLike, wanted: ArrayLike) -> Told:
     x = (x - centre) / width
     middle, spread = y.mean(axis=0), y.std(axis=0) + 1e-9
     y = (y - middle) / spread
-    apart = np.mean(np.square(x[:, None] - x[None]), axis=-1)
-    best = np.full(y.shape[1], -np.inf)
-    left_out, by = np.zeros_like(y), np.zeros_like(y)
-    lengths, linears = np.ones_like(best), np.zeros_like(best)
-    for length, linear in product(LENGTHS, LINEAR):
-        kernel = np.exp(-apart / (2 * length**2)) + linear * (x @ x.T) / x.shape[1]
-        sizes, axes = np.linalg.eigh(kernel + CONSTANT)
-        sizes, along = np.maximum(sizes, 0.0)[:, None], axes.T @ y
-        for noise in NOISE:
-            inverse = 1 / (sizes + noise)
-            weighs = axes @ (inverse * along)
-            energy = np.sum(y * weighs, axis=0)
-            likelihood = -len(y) * np.log(energy) + np.sum(np.log(inverse))
-            better = likelihood > best
-            best = np.where(better, likelihood, best)
-            alone = y - weighs / (np.square(axes) @ inverse)
-            left_out = np.where(better, alone, left_out)
-            by = np.where(better, weighs, by)
-            lengths = np.where(better, length, lengths)
-            linears = np.where(better, linear, linears)
+    sizes = _sizes(x, y)
+
+    count = len(x)
+    hit, doubt = np.arange(count), np.ones(count)
+    if again is not None:
+        whose, more = (np.asarray(part) for part in again)
+        x = np.concatenate([x, (more - centre) / width])
+        hit = np.concatenate([hit, whose])
+        doubt = np.concatenate([doubt, np.bincount(whose)[whose]])
+    own = [np.flatnonzero(hit == n) for n in range(count)]
+    left_out, by = np.zeros_like(y), np.zeros((len(x), y.shape[1]))
+    for k, (length, linear, noise) in enumerate(sizes):
+        inverse = np.linalg.inv(_kernel(x, length, linear) + noise * np.diag(doubt))
+        by[:, k] = inverse @ y[hit, k]
+        for n, rows in enumerate(own):
+            lacks = np.linalg.solve(inverse[np.ix_(rows, rows)], by[rows, k])
+            left_out[n, k] = y[n, k] - lacks[0]
+
+    lengths, linears, _ = sizes.T
     slope = linears * (x.T @ by) / x.shape[1] / width[:, None]
     regression = Regression(
         x * width + centre,
@@ -125,3 +132,27 @@ def told(inputs: ArrayLike, wanted: ArrayLike) -> Told:
     ).times(spread)
     regression = regression._replace(offset=regression.offset + middle)
     return Told(left_out * spread + middle, regression)
+
+
+def _kernel(x: np.ndarray, length: float, linear: float) -> np.ndarray:
+    products = x @ x.T
+    squares = np.diag(products)
+    apart = np.maximum(squares[:, None] + squares - 2 * products, 0.0) / x.shape[1]
+    near = np.exp(-apart / (2 * length**2))
+    return near + linear * products / x.shape[1] + CONSTANT
+
+
+def _sizes(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Length, linear and noise [K, 3] of the greatest likelihood of each column."""
+    best, sizes = np.full(y.shape[1], -np.inf), np.zeros((y.shape[1], 3))
+    for length, linear in product(LENGTHS, LINEAR):
+        powers, axes = np.linalg.eigh(_kernel(x, length, linear))
+        powers, along = np.maximum(powers, 0.0)[:, None], axes.T @ y
+        for noise in NOISE:
+            inverse = 1 / (powers + noise)
+            energy = np.sum(inverse * np.square(along), axis=0)
+            likelihood = -len(y) * np.log(energy) + np.sum(np.log(inverse))
+            better = likelihood > best
+            best = np.where(better, likelihood, best)
+            sizes[better] = length, linear, noise
+    return sizes

@@ -15,7 +15,7 @@ from jaxtyping import Array
 from jaxsnare.data import Hits, Split, collect_hits
 from jaxsnare.descent import Descent
 from jaxsnare.detector import detector_specs, find_detector
-from jaxsnare.features import TARGETS, TargetFeatures, TrainingFeatures
+from jaxsnare.features import TARGETS, TargetFeatures
 from jaxsnare.features.normalise import Normaliser
 from jaxsnare.fitting import (
     FitState,
@@ -148,8 +148,7 @@ def fit_many(
                 "trained at once must have the same"
             )
     specs, recipe = synth.specs, jobs[0].recipe
-    ears = TrainingFeatures if recipe.early_decay else TargetFeatures
-    target = ears(synth.sample_rate)
+    target = recipe.target(synth.sample_rate)
     told = recipe.targets == "told"
     inputs = target.names if told else recipe.ears(synth.sample_rate).names
     mapping = recipe.make_mapping(len(inputs), len(specs))
@@ -358,8 +357,10 @@ def _learnt(weights: Any, ears: Ears) -> tuple[Any, Normaliser, Array]:
 
 
 def _recipe_record(recipe: Recipe) -> dict[str, Any]:
-    """What was done: defaults in numbers, and nothing of the other optimiser."""
+    """What was done: defaults in numbers, and nothing that was not."""
     record = asdict(recipe) | {"epochs": recipe.passes}
+    if recipe.targets == "heard":
+        del record["rehearsals"]
     if recipe.optimiser == "adam":
         del record["decay"]
         return record | {"learning_rate": recipe.start_rate}

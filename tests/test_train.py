@@ -22,11 +22,12 @@ from jaxsnare.fitting import (
     Problem,
     mean_losses,
 )
-from jaxsnare.lessons import Job, _by_range, _see
+from jaxsnare.lessons import Job, _by_range, _see, look_again, prepare
 from jaxsnare.losses import RANGE_FLOORS
 from jaxsnare.mapping import MapParams, make_mapping, map_features
 from jaxsnare.presets import read_preset
 from jaxsnare.recipe import Recipe
+from jaxsnare.rehearsal import rehearse
 from jaxsnare.synths import Snare808, render
 from jaxsnare.told import tell, told
 from jaxsnare.train import fit_many, listen, saved_state, train
@@ -34,7 +35,7 @@ from jaxsnare.train import fit_many, listen, saved_state, train
 RATE = 44_100
 SYNTH = Snare808(sample_rate=RATE)
 PRESET = read_preset("808_snare_1", SYNTH)
-ONCE = Recipe(epochs=2, seed=3)
+ONCE = Recipe(epochs=2, seed=3, early_decay=0.0)
 TWICE = replace(ONCE, second_look=1024)
 
 
@@ -190,7 +191,7 @@ def test_the_network_is_trained_as_if_each_hit_were_new():
     wanted[:, 0] += 9 * heard[:, 0]
     train = np.arange(16)
     split = Split(train, np.array([16, 17]), np.array([18, 19]))
-    ears, seen = _see(Recipe(), split, 3, heard, wanted)
+    ears, seen = _see(Recipe(), split, 3, heard, wanted, None)
 
     differences = (heard - heard[3]) / np.ptp(heard[:16], axis=0)
     found = told(differences[:16], wanted[:16])
@@ -203,9 +204,77 @@ def test_the_network_is_trained_as_if_each_hit_were_new():
     assert np.abs(found.left_out - all_told[:16]).max() > 0.3  # which is another thing
 
     heard[16:], wanted[16:] = -99.0, 99.0
-    again, seen_again = _see(Recipe(), split, 3, heard, wanted)
+    again, seen_again = _see(Recipe(), split, 3, heard, wanted, None)
     jax.tree.map(np.testing.assert_array_equal, ears, again)
     np.testing.assert_array_equal(seen.trained[:16], seen_again.trained[:16])
+
+
+def prepared(hits, **settings):
+    """Problem, job and lesson of a recipe."""
+    recipe = Recipe(seed=3, early_decay=0.0, **settings)
+    mapping = recipe.make_mapping(7, len(SYNTH.specs))
+    problem = Problem(SYNTH, SYNTH.specs, mapping, recipe.target(RATE))
+    job = Job(hits, PRESET, recipe)
+    return problem, job, prepare(problem, [job])[0]
+
+
+def told_with(hits, lesson, heard, window, rounds):
+    """The regression of the training hits, heard by themselves and within playing."""
+    train, ears = lesson.split.train, Recipe().ears(RATE, window)
+    again = rehearse(hits, train, rounds, 3, window)
+
+    def seen(windows):
+        features = jax.jit(jax.vmap(ears))(jnp.asarray(windows))
+        differences = np.asarray(normalise(lesson.ears.normaliser, features))
+        return differences - np.asarray(lesson.ears.centre)
+
+    places = np.array([train.tolist().index(hit) for hit in again.hits])
+    wanted = lesson.wanted[train]
+    found = told(seen(heard[train]), wanted, (places, seen(again.windows)))
+    return found.regression.times(_by_range(wanted)).stored()
+
+
+def check_regression(got, wanted):
+    """Both say the same, of places near the hits and between them."""
+    assert got is not None
+    assert (got.by != 0).any(axis=1).sum() == (wanted.by != 0).any(axis=1).sum()
+    x = jnp.asarray(np.random.default_rng(0).normal(0, 0.5, (20, 9)), jnp.float32)
+    np.testing.assert_allclose(tell(got, x), tell(wanted, x), rtol=0.02, atol=2e-3)
+
+
+def test_training_hits_are_heard_within_playing(hits):
+    """Those alone, and in the second look within its longer window."""
+    problem, job, lesson = prepared(hits, second_look=1024)
+    by_all = told_with(hits, lesson, hits.windows, 256, 4)
+    check_regression(lesson.ears.regression, by_all)
+    by_some = told_with(hits, lesson, hits.windows, 256, 1)
+    assert by_some.by.shape != by_all.by.shape
+
+    again = look_again(problem, job, lesson, np.zeros_like(lesson.before))
+    heard = hits.audio[:, :1024]
+    check_regression(again.ears.regression, told_with(hits, again, heard, 1024, 4))
+
+
+def test_hits_are_heard_again_as_often_as_there_is_room(hits, monkeypatch):
+    train = prepared(hits, rehearsals=0)[2].split.train
+    for room, rounds in ((2, 1), (3, 2), (99, 4)):
+        monkeypatch.setattr("jaxsnare.lessons.MANY", room * len(train))
+        lesson = prepared(hits)[2]
+        wanted = told_with(hits, lesson, hits.windows, 256, rounds)
+        check_regression(lesson.ears.regression, wanted)
+    monkeypatch.setattr("jaxsnare.lessons.MANY", 2 * len(train) - 1)
+    regression = prepared(hits)[2].ears.regression
+    assert regression is not None
+    assert (regression.by != 0).any(axis=1).sum() == len(train)
+
+
+def test_a_training_is_of_hits_as_one_detector_heard_them(hits, tmp_path):
+    """What is heard within playing depends on its settings: no state serves both."""
+    job, state = Job(hits, PRESET, ONCE), tmp_path / "state"
+    saved_state([job], SYNTH, state).save(1, np.zeros(1))
+    wider = hits._replace(onset=hits.onset | {"onset.range": 40.0})
+    with pytest.raises(ValueError, match=r"onset\.range is 35\.0 there and 40\.0"):
+        train(wider, SYNTH, PRESET, ONCE, state=state)
 
 
 def test_of_very_many_hits_some_tell_of_all(monkeypatch):
@@ -214,7 +283,7 @@ def test_of_very_many_hits_some_tell_of_all(monkeypatch):
     heard = rng.normal(size=(70, 3)).astype(np.float32)
     wanted = (heard @ rng.normal(size=(3, 7)) * 9).astype(np.float32)
     split = Split(np.arange(60), np.arange(60, 65), np.arange(65, 70))
-    ears, seen = _see(Recipe(), split, 3, heard, wanted)
+    ears, seen = _see(Recipe(), split, 3, heard, wanted, None)
     assert ears.regression is not None
     assert (ears.regression.by != 0).any(axis=1).sum() == 30
     error = np.abs(seen.aimed - wanted).mean() / np.abs(wanted).mean()

@@ -69,6 +69,7 @@ def main() -> None:
     parser.add_argument("--recipe", default="usual", choices=list(RECIPES))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--early-decay", type=float, help="default: of the recipe")
+    parser.add_argument("--rehearsals", type=int, help="default: of the recipe")
     parser.add_argument("--held-out", action="store_true")
     parser.add_argument(
         "--drums",
@@ -78,8 +79,11 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
 
-    early = arguments.early_decay
-    settings = {} if early is None else {"early_decay": early}
+    settings = {
+        "early_decay": arguments.early_decay,
+        "rehearsals": arguments.rehearsals,
+    }
+    settings = {name: value for name, value in settings.items() if value is not None}
     recipes = [
         Recipe.named(arguments.recipe, seed=seed, **settings)
         for seed in arguments.seeds

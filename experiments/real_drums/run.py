@@ -35,6 +35,7 @@ def main() -> None:
     )
     parser.add_argument("--epochs", type=int, help="default: those of the recipe")
     parser.add_argument("--early-decay", type=float, help="default: of the recipe")
+    parser.add_argument("--rehearsals", type=int, help="default: of the recipe")
     parser.add_argument("--out", type=Path, default=Path("real-drums.json"))
     arguments = parser.parse_args()
 
@@ -44,8 +45,9 @@ def main() -> None:
     rows = []
     for name in arguments.recipes:
         settings = {"reference": "median_loudness", "epochs": arguments.epochs}
-        if arguments.early_decay is not None:
-            settings["early_decay"] = arguments.early_decay
+        for setting in ("early_decay", "rehearsals"):
+            if getattr(arguments, setting) is not None:
+                settings[setting] = getattr(arguments, setting)
         jobs = [
             Job(
                 heard[drum],
