@@ -141,8 +141,9 @@ def test_the_music_is_pages_that_need_nothing_else(
     whole = rows["head | 808_snare_1 | ours | 0 dB"]
     quiet = rows["head | 808_snare_1 | ours | -24 dB"]
     assert whole["answered"] == quiet["answered"] == whole["strokes"] == 10
-    # the mapping makes up for the level: only what is missed differs
-    assert quiet["range_out_db"] == pytest.approx(whole["range_out_db"], abs=0.2)
+    # The mapping makes up for the level: only what is missed differs, and by a few
+    # samples where an onset is heard.
+    assert quiet["range_out_db"] == pytest.approx(whole["range_out_db"], rel=0.03)
     audio = soundfile.info(tmp_path / "out" / "song-808_snare_1-mix.flac")
     assert audio.samplerate == music.RATE
 
