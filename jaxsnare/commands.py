@@ -125,11 +125,15 @@ def run_train(args: argparse.Namespace) -> Answer:
         "rehearsals",
         "seed",
     )
-    for name, owner in (("batch", "adam"), ("decay", "proximal")):
-        if getattr(args, name) is not None and recipe.optimiser != owner:
+    for name, kind, owner in (
+        ("batch", "optimiser", "adam"),
+        ("decay", "optimiser", "proximal"),
+        ("rehearsals", "targets", "told"),
+    ):
+        chosen = getattr(recipe, kind)
+        if getattr(args, name) is not None and chosen != owner:
             raise ValueError(
-                f"--{name} is a setting of --optimiser {owner}; the optimiser is "
-                f"{recipe.optimiser}"
+                f"--{name} is a setting of --{kind} {owner}; --{kind} is {chosen}"
             )
     hits, synth, preset = what_to_follow(args, recipe.window)
     state = out.with_name(f"{out.name}.training")

@@ -483,19 +483,23 @@ UNUSABLE = {
     [
         (
             ["--batch", "8"],
-            "--batch is a setting of --optimiser adam; the optimiser is",
+            "--batch is a setting of --optimiser adam; --optimiser is proximal",
         ),
         (["--decay", "0.1", "--optimiser", "adam"], "--decay is a setting of --optimi"),
+        (
+            ["--rehearsals", "2", "--recipe", "published"],
+            "--rehearsals is a setting of --targets told; --targets is heard",
+        ),
         (["--learning-rate", "0.001"], "the optimiser is 'proximal', which has none"),
     ],
 )
-def test_settings_of_the_other_optimiser_are_refused(refused, options, message):
+def test_settings_of_what_is_not_used_are_refused(refused, options, message):
     """Before anything is listened to."""
     assert message in refused("train", "x.wav", "--out", "m", *options)
 
 
 def test_options_change_the_recipe_that_was_named():
-    names = "epochs", "weights", "reference", "seed"
+    names = "epochs", "weights", "reference", "rehearsals", "early_decay", "seed"
 
     def chosen(*options):
         argv = ["train", "x.wav", "--out", "m", *options]
@@ -508,6 +512,9 @@ def test_options_change_the_recipe_that_was_named():
     published = Recipe.named("published")
     given = "--recipe", "published", "--weights", "balanced", "--seed", "3"
     assert chosen(*given) == replace(published, weights="balanced", seed=3)
+    given = "--rehearsals", "0", "--early-decay", "0"
+    assert chosen(*given) == replace(Recipe(), rehearsals=0, early_decay=0.0)
+    assert published.early_decay == 0  # it hears the published features alone
 
 
 @pytest.mark.parametrize("command", ["train", "remap", "onsets", "features"])
