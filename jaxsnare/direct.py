@@ -96,9 +96,10 @@ def reach_many(
 ) -> list[Reach]:
     """Optimise the modulation of each hit of all jobs, all at once.
 
-    Reference, split and loss weights are those of each job's recipe. progress: called
-    with steps done, all steps and the mean loss. KeyboardInterrupt keeps the best so
-    far. state: a folder from which it goes on if it was killed, as of `fit_many`.
+    Reference and split are those of each job's recipe, and so is whether the seven
+    features count by their ranges; early decay does not count. progress: called with
+    steps done, all steps and the mean loss. KeyboardInterrupt keeps the best so far.
+    state: a folder from which it goes on if it was killed, as of `fit_many`.
     aims: by job, the differences [N, 7] that its hits are bent to, if not to their own;
     they are judged by their own all the same. starts: by job, the damped modulations
     [N, P] that they begin with, if not with the preset. Raises ValueError for other
@@ -117,10 +118,9 @@ def reach_many(
         saved = Saved(state, describe(jobs, synth) | {"direct": asdict(settings)})
         saved.check()
     with patient_ctrl_c() as stop_if_asked:
-        # Nothing is made of onset features.
-        heard = [
-            replace(job, recipe=replace(job.recipe, targets="heard")) for job in jobs
-        ]
+        # Nothing is made of onset features or of the early decay.
+        plain = {"targets": "heard", "early_decay": 0.0}
+        heard = [replace(job, recipe=replace(job.recipe, **plain)) for job in jobs]
         lessons = prepare(problem, heard)
         chosen = [
             one.split.test if settings.hits == "test" else np.arange(len(one.wanted))

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsnare.data import Hits, Split, reference_hit, split_hits
-from jaxsnare.features import TARGETS
+from jaxsnare.features import LATE, TARGETS
 from jaxsnare.features.normalise import Normaliser, fit, normalise
 from jaxsnare.fitting import Case, Problem, at_once
 from jaxsnare.gate import examples_of
@@ -223,13 +223,14 @@ def _balance(recipe: Recipe, wanted: np.ndarray) -> np.ndarray:
     balance = np.ones(wanted.shape[1], wanted.dtype)
     if recipe.weights == "balanced":
         balance = _by_range(wanted)
+    balance[list(LATE)] *= 1 - 2 * recipe.early_decay
     balance[TARGETS:] *= recipe.early_decay
     return balance
 
 
 def _by_range(wanted: np.ndarray) -> np.ndarray:
     """Factors [K] that let features of the same range count alike."""
-    floors = RANGE_FLOORS + RANGE_FLOORS[:6:2]  # of the early decay as of T
+    floors = RANGE_FLOORS + RANGE_FLOORS[:6:2] * 2  # D and R as T
     return np.array(difference_weights(jnp.asarray(wanted), floors[: wanted.shape[1]]))
 
 

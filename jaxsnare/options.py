@@ -61,11 +61,12 @@ def _judging(group: Any) -> None:
     group.add_argument(
         "--recipe",
         default="usual",
-        choices=("usual", "published"),
+        choices=("usual", "single", "published"),
         help="published: network, optimiser, loss, ear and reference hit of the "
         "published system; usual: --mapping smooth --optimiser proximal --weights "
-        "balanced --early-decay 0.15 --reference median_vector --ear bands --targets "
-        "told (default usual)",
+        "balanced --early-decay 0.3 --reference median_vector --ear bands --targets "
+        "told --rehearsals 4; single: the usual one for hits that ring out by "
+        "themselves, --early-decay 0 --rehearsals 0 (default usual)",
     )
     group.add_argument(
         "--weights",
@@ -151,10 +152,11 @@ def train(parser: Parser) -> None:
     )
     words = "times that told hears each training hit again within playing, late and on "
     words += "what still rings, at most; 0: only by itself"
-    ranged(recipe, "--rehearsals", words, 0, 100, usual="4")
-    words = "weight of loudness, centroid and flatness of 23 to 128 ms after the onset"
-    words += ", beside the seven features: what is heard before the next stroke"
-    ranged(recipe, "--early-decay", words, 0.0, 1.0, usual="of the recipe")
+    ranged(recipe, "--rehearsals", words, 0, 100, usual="of the recipe")
+    words = "weight of loudness, centroid and flatness of 23 to 128 ms, and the same of"
+    words += " 93 to 313 ms after the onset: what is heard before the next stroke; "
+    words += "sustained loudness, centroid and flatness count 1 less twice that"
+    ranged(recipe, "--early-decay", words, 0.0, 0.5, usual="of the recipe")
     _judging(recipe)
     seed(recipe, "of the split into training and test hits and of the first weights")
 

@@ -1,10 +1,10 @@
 """Mappings fitted by linear models of their sounds: few sounds and large steps.
 
 Sounds are by far the most expensive part of a training, and a gradient says little
-about them. The slopes of all features to all parameters cost about twice as much, and
-tell how the sounds of all hits change. With them the loss is, near by, a function of
-the modulations that costs next to nothing: the network is fitted to it as far as it can
-be trusted, and the slopes are taken anew.
+about them. The slopes of all features to all parameters cost about three times as much,
+and tell how the sounds of all hits change. With them the loss is, near by, a function
+of the modulations that costs next to nothing: the network is fitted to it as far as it
+can be trusted, and the slopes are taken anew.
 """
 
 from dataclasses import dataclass

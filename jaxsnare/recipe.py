@@ -14,6 +14,7 @@ EARS: dict[str, tuple[float, ...]] = {"bands": (800.0, 4000.0), "published": ()}
 """Borders in Hz of the bands that an ear hears, beside the published features."""
 RECIPES: dict[str, dict[str, Any]] = {
     "usual": {},
+    "single": {"early_decay": 0.0, "rehearsals": 0},
     "published": {
         "optimiser": "adam",
         "mapping": "mlp",
@@ -31,6 +32,8 @@ RECIPES: dict[str, dict[str, Any]] = {
 class Recipe:
     """How to train; `Recipe.named("published")` is how it was published.
 
+    Recipe() is for playing; `Recipe.named("single")` for hits that come by themselves.
+
     window: samples that a hit is measured on. optimiser: "proximal" takes few large
     steps, by linear models of the sounds of all hits, and a `decay` of the weights;
     "adam" takes many small ones, by gradients of `batch` hits each, at a learning rate
@@ -38,17 +41,18 @@ class Recipe:
     without a better validation loss. epochs: how often all hits are heard; None: 12 of
     proximal, 250 of adam. weights: "balanced" makes every feature count by its range
     over the training hits, "none" is the published loss. early_decay: what loudness,
-    centroid and flatness of the early decay (`TrainingFeatures`) count beside the seven
-    target features. reference: the rule that picks the reference hit. ear: "bands"
-    hears the levels of bands beside the "published" onset features. targets: "told"
-    lets a regression tell the target features of a hit by its onset features, and
-    trains the network to play what it is told; of a training hit, what the others tell.
-    "heard" gives the network the onset features themselves and trains it for what each
-    hit was, chance included, as published. rehearsals: how often, at most, the
-    regression hears each training hit again within playing (`rehearsal.rehearse`).
-    hidden: widths of the hidden layers, None for the mapping's.
-    second_look: samples of a second, longer window, after which a second mapping
-    revises the voice that already sounds; 0: each hit is heard once.
+    centroid and flatness of each of the two spans of the early decay count
+    (`TrainingFeatures`), 0..0.5; the sustained ones count 1 - 2 early_decay.
+    reference: the rule that picks the reference hit. ear: "bands" hears the levels of
+    bands beside the "published" onset features. targets: "told" lets a regression tell
+    the target features of a hit by its onset features, and trains the network to play
+    what it is told; of a training hit, what the others tell. "heard" gives the network
+    the onset features themselves and trains it for what each hit was, chance included,
+    as published. rehearsals: how often, at most, the regression hears each training
+    hit again within playing (`rehearsal.rehearse`).
+    hidden: widths of the hidden layers, None for the mapping's. second_look: samples of
+    a second, longer window, after which a second mapping revises the voice that already
+    sounds; 0: each hit is heard once.
     """
 
     mapping: str = "smooth"
@@ -60,7 +64,7 @@ class Recipe:
     learning_rate: float | None = None
     patience: int = 20
     weights: Literal["balanced", "none"] = "balanced"
-    early_decay: float = 0.15
+    early_decay: float = 0.3
     reference: Literal["median_vector", "median_loudness"] = "median_vector"
     ear: Literal["bands", "published"] = "bands"
     targets: Literal["told", "heard"] = "told"
@@ -109,10 +113,10 @@ class Recipe:
                 f"learning rate is {self.learning_rate}, and the optimiser is "
                 f"{self.optimiser!r}, which has none; it is a setting of 'adam'"
             )
-        for name in ("decay", "early_decay"):
+        for name, most in (("decay", 1), ("early_decay", 0.5)):
             value = getattr(self, name)
-            if not 0.0 <= value <= 1.0:
-                raise ValueError(f"{name} is {value}, allowed is 0..1")
+            if not 0.0 <= value <= most:
+                raise ValueError(f"{name} is {value}, allowed is 0..{most}")
 
     @classmethod
     def named(cls, name: str, **settings: Any) -> "Recipe":

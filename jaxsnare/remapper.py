@@ -189,6 +189,7 @@ class Remapper(Component):
         """Names of the differences that the network is given."""
         if self.mapping.told is None:
             return self.features.names
+        # Models of before were told fewer of them: these come first.
         targets = TrainingFeatures(self.features.sample_rate).names
         return targets[: self.mapping.seen]
 

@@ -513,7 +513,7 @@ def test_options_change_the_recipe_that_was_named():
     given = "--recipe", "published", "--weights", "balanced", "--seed", "3"
     assert chosen(*given) == replace(published, weights="balanced", seed=3)
     given = "--rehearsals", "0", "--early-decay", "0"
-    assert chosen(*given) == replace(Recipe(), rehearsals=0, early_decay=0.0)
+    assert chosen(*given) == chosen("--recipe", "single") == Recipe.named("single")
     assert published.early_decay == 0  # it hears the published features alone
 
 

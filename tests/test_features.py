@@ -431,13 +431,29 @@ def test_training_features_are_these_and_the_early_decay():
     x = hits(length=35328)
     both = TargetFeatures(48000), TrainingFeatures(48000)
     seven, got = (np.stack([f(jnp.asarray(r, np.float32)) for r in x]) for f in both)
-    np.testing.assert_array_equal(got[:, :7], seven)
+    check(got[:, :7], seven, np.float32)
     # S of a sound that has no more than two frames of T and six of D
     short = x[:, : 2048 + 7 * 512]
     wanted = np.stack([np_target_features(row, 48000) for row in short])
-    check(got[:, 7:], wanted[:, [1, 3, 5]], np.float32)
-    early = np.stack([both[1].early(jnp.asarray(r, np.float32)) for r in x])
-    check(early, got[:, both[1].early_places], np.float32)
+    check(got[:, 7:10], wanted[:, [1, 3, 5]], np.float32)
+    # S of one that ends with R is the mean of the frames of D and R
+    short = x[:, : 2048 + 23 * 512]
+    wanted = np.stack([np_target_features(row, 48000) for row in short])
+    mean = (6 * got[:, 7:10] + 16 * got[:, 10:]) / 22
+    check(mean, wanted[:, [1, 3, 5]], np.float32)
+
+
+@pytest.mark.parametrize("features", [TargetFeatures(48000), TrainingFeatures(48000)])
+def test_a_part_of_the_features_needs_a_part_of_the_sound(features):
+    sound = jnp.asarray(hits(length=35328)[1], np.float32)
+    whole, places = features(sound), []
+    for part in features.parts:
+        found = part.hear(sound[: part.samples])
+        np.testing.assert_allclose(found, whole[jnp.asarray(part.places)], rtol=1e-5)
+        other = part.hear(sound[: part.samples].at[-300:].add(0.1))
+        assert (np.asarray(other) != found).any()
+        places.extend(part.places)
+    assert sorted(places) == list(range(len(features.names)))
 
 
 def test_target_features_are_the_published_ones(published, dtype):

@@ -22,7 +22,7 @@ from jaxsnare.fitting import (
     Problem,
     mean_losses,
 )
-from jaxsnare.lessons import Job, _by_range, _see, look_again, prepare
+from jaxsnare.lessons import Job, _balance, _by_range, _see, look_again, prepare
 from jaxsnare.losses import RANGE_FLOORS
 from jaxsnare.mapping import MapParams, make_mapping, map_features
 from jaxsnare.presets import read_preset
@@ -137,13 +137,23 @@ def test_the_published_recipe_is_the_published_one():
         assert Recipe.named("published", mapping=mapping).start_rate == rate
     assert recipe.seed == 4
     assert Recipe.named("usual") == Recipe()
+    assert Recipe.named("single") == Recipe(early_decay=0.0, rehearsals=0)
     with pytest.raises(ValueError, match="did you mean 'published'"):
         Recipe.named("publishd")
 
 
+def test_the_early_decay_counts_in_place_of_what_is_sustained():
+    wanted = np.ones((4, 13), np.float32)
+    counts = _balance(Recipe(weights="none", early_decay=0.3), wanted)
+    sustained = np.tile([1, 0.4], 3)
+    np.testing.assert_allclose(counts, [*sustained, 1, *[0.3] * 6], rtol=1e-6)
+    counts = _balance(Recipe.named("published"), wanted[:, :7])
+    np.testing.assert_array_equal(counts, 1)
+
+
 @pytest.mark.slow
 def test_the_early_decay_counts_and_the_target_features_are_judged(hits):
-    """The validation loss is that of all ten features, heard and weighted here anew."""
+    """The validation loss is that of all features, heard and weighted here anew."""
     training = train(hits, SYNTH, PRESET, replace(ONCE, early_decay=0.25))
     split, ear = training.split, jax.jit(TrainingFeatures(RATE))
     preset = np.asarray(SYNTH.specs.to_unit(SYNTH.specs.pack(PRESET.values)))
@@ -157,9 +167,10 @@ def test_the_early_decay_counts_and_the_target_features_are_judged(hits):
     wanted = drum - drum[training.reference]
     rows = training.modulation[split.validation]
     achieved = np.stack([answer(row) for row in rows]) - answer(0 * preset)
-    floors = np.array([10, 10, 1, 1, 10, 10, 5, 10, 1, 10])
+    floors = np.array([10, 10, 1, 1, 10, 10, 5, *[10, 1, 10] * 2])
     weights = 1 / np.maximum(np.ptp(wanted[split.train], axis=0), floors)
     weights[7:] *= 0.25
+    weights[[1, 3, 5]] *= 0.5
     loss = (weights * np.abs(achieved - wanted[split.validation])).mean()
     record = training.model.training
     assert loss == pytest.approx(record["best"]["validation_loss"], rel=1e-3)
@@ -410,6 +421,9 @@ def test_a_padded_batch_is_the_mean_over_its_examples():
 def test_hits_that_are_bent_to_nothing_are_judged_by_their_own_sounds(hits):
     job, settings = Job(hits, PRESET, ONCE), Settings(steps=2)
     (own,) = reach_many([job], SYNTH, settings)
+    playing = replace(job, recipe=replace(ONCE, early_decay=0.5))  # S would not count
+    (same,) = reach_many([playing], SYNTH, settings)
+    np.testing.assert_array_equal(same.modulation, own.modulation)
     nothing = np.zeros((len(hits.audio), 7))
     (still,) = reach_many([job], SYNTH, settings, aims=[nothing])
     np.testing.assert_array_equal(still.wanted, own.wanted)
@@ -447,7 +461,8 @@ def test_hits_that_are_bent_to_nothing_are_judged_by_their_own_sounds(hits):
         ({"learning_rate": 1e-3}, "0.001, and the optimiser is 'proximal', which has"),
         ({"optimiser": "adamw"}, "unknown optimiser 'adamw': did you mean 'adam'"),
         ({"decay": 2.0}, "decay is 2.0, allowed is 0..1"),
-        ({"early_decay": -1.0}, "early_decay is -1.0, allowed is 0..1"),
+        ({"early_decay": -0.1}, r"early_decay is -0\.1, allowed is 0\.\.0\.5"),
+        ({"early_decay": 0.6}, r"early_decay is 0\.6, allowed is 0\.\.0\.5"),
         ({"second_look": 9999}, "second look is 9999 samples, allowed is 0"),
         ({"weights": "loud"}, "unknown weights 'loud': choices are balanced, none"),
         ({"reference": "median"}, "unknown reference 'median': did you mean 'median_"),

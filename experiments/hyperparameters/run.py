@@ -41,7 +41,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     name, values = SEARCHED[arguments.optimiser]
-    recipe = Recipe.named("usual" if name == "decay" else "published")
+    recipe = Recipe.named("single" if name == "decay" else "published")
     recipe = replace(recipe, weights="balanced", epochs=arguments.epochs)
     synth = Snare808(sample_rate=RATE)
     preset = read_preset(arguments.preset, synth)

@@ -117,12 +117,13 @@ def groups(plan: list[Run], together: int) -> list[list[Run]]:
 def recipe_of(arguments: argparse.Namespace, run: Run) -> Recipe:
     """The published recipe; of direct, what its reference and loss are.
 
-    Of ours the usual recipe, with the published reference hit: so every method is
-    judged by the same differences.
+    Of ours the one for single hits, with the published reference hit: so every method
+    is judged by the same differences.
     """
     recipe = Recipe.named("published", seed=run.seed, epochs=arguments.epochs)
     if run.method == OURS:
-        return Recipe(seed=run.seed, window=run.window, reference=recipe.reference)
+        settings = {"seed": run.seed, "window": run.window}
+        return Recipe.named("single", reference=recipe.reference, **settings)
     if run.method == DIRECT:
         return replace(recipe, window=max(arguments.windows), epochs=1)
     return replace(recipe, mapping=run.method, window=run.window)

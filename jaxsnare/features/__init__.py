@@ -5,8 +5,10 @@ Both are as published in "Real-time Timbre Remapping with Differentiable DSP"
 """
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -20,6 +22,7 @@ __all__ = [
     "TARGETS",
     "Cascade",
     "OnsetFeatures",
+    "Part",
     "TargetFeatures",
     "TrainingFeatures",
 ]
@@ -30,8 +33,16 @@ TARGETS = len(EARLY + LATE)
 """How many there are; what follows them is for training alone."""
 BAND_FLOOR = 1e-10
 """Power that is added to that of a band: its level is -100 dB in silence."""
-EARLY_DECAY = 6
-"""Frames after the transient that are its early decay."""
+EARLY_DECAY = 6, 16
+"""Frames of the early decay: D, after the transient, and R, after D."""
+
+
+class Part(NamedTuple):
+    """Some of the features, and how much of a sound they depend on."""
+
+    places: tuple[int, ...]  # among all features
+    samples: int
+    hear: Callable[[Array], Array]
 
 
 def _check(audio, what: str) -> None:
@@ -101,26 +112,18 @@ class TargetFeatures:
         return jnp.concatenate([self.cascade(audio), self.temporal(audio)[None]])
 
     @property
-    def early_places(self) -> tuple[int, ...]:
-        """Where those of `early` are among all; the others are LATE."""
-        return EARLY
+    def parts(self) -> tuple[Part, ...]:
+        """All of them, by how much of a sound they depend on."""
+        transient = replace(self.cascade, num_frames=self.cascade.num_frames[:1])
 
-    @property
-    def early_samples(self) -> int:
-        """Samples that the early features depend on."""
-        return max(self._beginning.samples, self._temporal_samples)
+        def early(audio):
+            return jnp.append(transient(audio), self.temporal(audio))
 
-    @property
-    def _beginning(self) -> Cascade:
-        return replace(self.cascade, num_frames=self.cascade.num_frames[:1])
+        def late(audio):
+            return self.cascade(audio)[jnp.asarray(LATE)]
 
-    def early(self, audio: Float[Array, " time"]) -> Float[Array, " early"]:
-        """Those that the beginning of a sound decides, alone."""
-        return jnp.append(self._beginning(audio), self.temporal(audio))
-
-    def late(self, audio: Float[Array, " time"]) -> Float[Array, "3"]:
-        """The LATE features alone."""
-        return self.cascade(audio)[jnp.asarray(LATE)]
+        samples = max(transient.samples, self._temporal_samples)
+        return Part(EARLY, samples, early), Part(LATE, self.samples, late)
 
     @property
     def _temporal_samples(self) -> int:
@@ -135,41 +138,61 @@ class TargetFeatures:
 
 @dataclass(frozen=True)
 class TrainingFeatures(TargetFeatures):
-    """The target features, and after them three of the early decay (D).
+    """The target features, and after them six of the early decay (D, then R).
 
     These are loudness, spectral centroid and spectral flatness over the first 6 of the
-    frames of S, 23 to 128 ms after the onset: what is heard of a stroke before the
-    next one. Over all 64 frames they say little of that, because they are ruled by
-    those in which the sound has died away.
+    frames of S, 23 to 128 ms after the onset at 44.1 kHz (D), and over the next 16,
+    93 to 313 ms (R): what is heard of a stroke before the next one. Over all 64 frames
+    they say little of that, because they are ruled by those in which the sound has died
+    away.
 
-    >>> TrainingFeatures(44100).names[-4:]
-    ('TC', 'SPL_D', 'SC_D', 'SF_D')
+    >>> TrainingFeatures(44100).names[-7:]
+    ('TC', 'SPL_D', 'SC_D', 'SF_D', 'SPL_R', 'SC_R', 'SF_R')
     """
 
     @property
     def names(self) -> tuple[str, ...]:
-        return (*super().names, "SPL_D", "SC_D", "SF_D")
+        names = (
+            f"{feature}_{span}" for span in "DR" for feature in ("SPL", "SC", "SF")
+        )
+        return (*super().names, *names)
 
     @property
     def units(self) -> tuple[str, ...]:
-        return (*super().units, "LKFS", "kazazis", "dB")
+        return (*super().units, *["LKFS", "kazazis", "dB"] * 2)
 
     @property
-    def early_places(self) -> tuple[int, ...]:
-        return (*EARLY, TARGETS, TARGETS + 1, TARGETS + 2)
+    def parts(self) -> tuple[Part, ...]:
+        transient, _ = self.cascade.num_frames
+        near = replace(self.cascade, num_frames=(transient, EARLY_DECAY[0]))
+        far = replace(self.cascade, num_frames=(transient, *EARLY_DECAY))
+        early, late = super().parts
 
-    @property
-    def _beginning(self) -> Cascade:
-        transient = self.cascade.num_frames[0]
-        return replace(self.cascade, num_frames=(transient, EARLY_DECAY))
+        def begin(audio):
+            found = near(audio)
+            centroid = self.temporal(audio)[None]
+            return jnp.concatenate([found[::2], centroid, found[1::2]])
 
-    def early(self, audio: Float[Array, " time"]) -> Float[Array, " early"]:
-        found = self._beginning(audio)
-        centroid = self.temporal(audio)[None]
-        return jnp.concatenate([found[::2], centroid, found[1::2]])
+        def ring(audio):
+            return far(audio)[2::3]
 
-    def __call__(self, audio: Float[Array, " time"]) -> Float[Array, "10"]:
-        return jnp.concatenate([super().__call__(audio), self._beginning(audio)[1::2]])
+        decay = tuple(range(TARGETS, TARGETS + 6))
+        samples = max(early.samples, near.samples)
+        return (
+            Part((*EARLY, *decay[:3]), samples, begin),
+            Part(decay[3:], far.samples, ring),
+            late,
+        )
+
+    def __call__(self, audio: Float[Array, " time"]) -> Float[Array, "13"]:
+        _check(audio, "audio")
+        transient, sustain = self.cascade.num_frames
+        lengths = *EARLY_DECAY, sustain - sum(EARLY_DECAY)
+        found = replace(self.cascade, num_frames=(transient, *lengths))(audio)
+        t, *spans = found.reshape(3, -1).T
+        s = sum(n * span for n, span in zip(lengths, spans, strict=True)) / sustain
+        seven = jnp.append(jnp.stack([t, s], axis=1), self.temporal(audio))
+        return jnp.concatenate([seven, *spans[:2]])
 
 
 @dataclass(frozen=True)
