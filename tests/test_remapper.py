@@ -80,6 +80,16 @@ def played(model, groove):
     return remap(model.remapper(), model.params(gain=-7.0), groove, block=64)
 
 
+@pytest.mark.parametrize("told", [7, 10, 13])
+def test_models_that_are_told_less_keep_their_names(model, told):
+    """Knobs of a saved model are known by them."""
+    names = ["SPL_T", "SPL_S", "SC_T", "SC_S", "SF_T", "SF_S", "TC"]
+    names += ["SPL_D", "SC_D", "SF_D", "SPL_R", "SC_R", "SF_R"]
+    mapping = replace(model.mapping, told=(64, told))
+    remapper = replace(model, mapping=mapping).remapper()
+    assert list(remapper.seen_names) == names[:told]
+
+
 def test_hits_become_voices_after_the_latency(model, played, heard):
     assert model.remapper().latency == LATENCY
     assert len(played.onsets) >= 20
