@@ -15,6 +15,7 @@ import pytest
 from playing import blocks_of, joined, play, starts
 
 from jaxsnare.drummer import SnareDrum, groove
+from jaxsnare.lessons import MANY
 from jaxsnare.live.controls import Controls
 from jaxsnare.live.engine import Engine
 from jaxsnare.performance import remap
@@ -86,6 +87,10 @@ def test_a_process_that_plays_compiles_one_function_of_the_same_sound(
     """And it waits for no other thread, which an idle core takes 100 us to begin."""
     pytest.importorskip("resource", reason="counts how often a thread waits")
     model = random_model(rate=44_100, second_look=1024)
+    mapping = replace(model.mapping, told=(MANY, 13))
+    weights = mapping.init(jax.random.key(0))
+    second = replace(model.second, weights=weights)
+    model = replace(model, mapping=mapping, weights=weights, second=second)
     model.save(tmp_path / "model")
     np.save(tmp_path / "heard.npy", GROOVE)
     names = "model", str(block), "heard.npy", "result.npz"
